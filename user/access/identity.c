@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Name, UUID and origin of a VM, from what its VMM and its manager leave on the host. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cmdline.h"
+#include "identity.h"
+#include "libvirt.h"
+
+enum { CMDLINE_MAX = 1 << 20, PROC_TEXT_MAX = 16384 };
+
+/* Reads at most `max` bytes of /proc/PID/FILE; *ret_text, terminated, is the caller's. */
+static int proc_read(const char *proc, pid_t pid, const char *file, size_t max, char **ret_text,
+		     size_t *ret_len)
+{
+	char path[PATH_MAX], *text;
+	size_t used = 0;
+	ssize_t len;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%d/%s", proc, pid, file);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	text = malloc(max + 1);
+	if (!text) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while (used < max && (len = read(fd, text + used, max - used)) > 0)
+		used += len;
+	close(fd);
+	text[used] = '\0';
+	*ret_text = text;
+	*ret_len = used;
+	return 0;
+}
+
+/* The pid that the process has in its own namespace, which is what a libvirt in there records. */
+static pid_t inner_pid(const char *proc, pid_t pid)
+{
+	char *text, *line, *end, *last;
+	pid_t inner = pid;
+	size_t len;
+
+	if (proc_read(proc, pid, "status", PROC_TEXT_MAX, &text, &len))
+		return pid;
+	line = strstr(text, "\nNSpid:");
+	if (line) {
+		end = strchrnul(line + 1, '\n');
+		*end = '\0';
+		last = strrchr(line, '\t');
+		if (last)
+			inner = strtol(last, NULL, 10);
+	}
+	free(text);
+	return inner;
+}
+
+static int namespace_same(const char *proc, pid_t pid, const char *kind)
+{
+	char path[PATH_MAX];
+	struct stat ours, theirs;
+
+	snprintf(path, sizeof(path), "%s/self/ns/%s", proc, kind);
+	if (stat(path, &ours))
+		return -errno;
+	snprintf(path, sizeof(path), "%s/%d/ns/%s", proc, pid, kind);
+	if (stat(path, &theirs))
+		return -errno;
+	return ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
+}
+
+/*
+ * Is there another file tree at /proc/PID/root that may be looked into? Not where the process has
+ * a user namespace of its own: there it can mount a file system that never answers.
+ */
+static bool has_pod_root(const char *proc, pid_t pid)
+{
+	return namespace_same(proc, pid, "mnt") == 0 && namespace_same(proc, pid, "user") == 1;
+}
+
+static int status_below(const char *root, pid_t pid, const char *name,
+			struct libvirt_status *ret_status)
+{
+	int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC), err;
+
+	if (fd < 0)
+		return -errno;
+	err = libvirt_status_find(fd, pid, name, ret_status);
+	close(fd);
+	return err;
+}
+
+static void take_status(struct ka_vm_info *info, const struct libvirt_status *status,
+			const char *source, const char *confidence)
+{
+	if (*status->name)
+		strcpy(info->name, status->name);
+	if (*status->uuid)
+		strcpy(info->uuid, status->uuid);
+	/* A file in that folder is of libvirt's QEMU driver. */
+	strcpy(info->hypervisor, "qemu");
+	if (strcmp(status->manager, "libvirt") ||
+	    (strcmp(info->manager, "openstack") && strcmp(info->manager, "kubevirt")))
+		strcpy(info->manager, status->manager);
+	strcpy(info->id_source, source);
+	strcpy(info->id_confidence, confidence);
+}
+
+/* Asked whatever the arguments look like: a VMM that was taken over can write over them. */
+static bool ask_libvirt(const char *proc, const char *root, pid_t pid, const char *name,
+			struct ka_vm_info *info)
+{
+	struct libvirt_status status;
+	char pod[PATH_MAX];
+
+	if (!status_below(root, pid, name, &status)) {
+		take_status(info, &status, "libvirt-status-xml", "high");
+		return true;
+	}
+	if (!has_pod_root(proc, pid))
+		return false;
+	snprintf(pod, sizeof(pod), "%s/%d/root", proc, pid);
+	if (status_below(pod, inner_pid(proc, pid), name, &status))
+		return false;
+	take_status(info, &status, "pod-libvirt-status-xml", "medium");
+	return true;
+}
+
+/* A VMM can write over its arguments, but not leave its cgroup unless it is root. */
+static void confirm_proxmox(const char *proc, pid_t pid, const char *vmid, struct ka_vm_info *info)
+{
+	char want[48], *text, *found;
+	size_t len;
+
+	if (proc_read(proc, pid, "cgroup", PROC_TEXT_MAX, &text, &len))
+		return;
+	snprintf(want, sizeof(want), "/qemu.slice/%s.scope", vmid);
+	found = strstr(text, want);
+	if (found && (found[strlen(want)] == '\n' || !found[strlen(want)]))
+		strcpy(info->id_confidence, "high");
+	free(text);
+}
+
+static void take_cmdline(const struct cmdline_facts *facts, pid_t pid, struct ka_vm_info *info)
+{
+	bool known = *facts->name || *facts->uuid;
+
+	if (*facts->name)
+		strcpy(info->name, facts->name);
+	else
+		snprintf(info->name, sizeof(info->name), "pid-%d", pid);
+	strcpy(info->uuid, facts->uuid);
+	snprintf(info->hypervisor, sizeof(info->hypervisor), "%s", facts->hypervisor);
+	snprintf(info->manager, sizeof(info->manager), "%s", facts->manager);
+	strcpy(info->id_source, known ? "cmdline" : "pid");
+	strcpy(info->id_confidence, known ? "medium" : "low");
+}
+
+int identity_read_at(const char *proc, const char *root, pid_t pid, struct ka_vm_info *info)
+{
+	struct cmdline_facts facts;
+	char *bytes = NULL;
+	size_t len = 0;
+	int err = proc_read(proc, pid, "cmdline", CMDLINE_MAX, &bytes, &len);
+
+	if (err == -ESRCH || err == -ENOMEM)
+		return err;
+	cmdline_parse(bytes ? bytes : "", len, &facts);
+	free(bytes);
+	take_cmdline(&facts, pid, info);
+	if (!ask_libvirt(proc, root, pid, facts.name, info) && *facts.vmid)
+		confirm_proxmox(proc, pid, facts.vmid, info);
+	return 0;
+}
+
+int identity_read(pid_t pid, struct ka_vm_info *info)
+{
+	return identity_read_at("/proc", "/", pid, info);
+}
