@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The table of a kernel's symbols: one arena of names, sorted by address and by name. */
+#define _GNU_SOURCE
+#include "symbols.h"
+#include "symbols_build.h"
+
+#include <ctype.h>
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct symbol {
+	uint64_t addr;
+	uint32_t name; /* offset in the arena */
+	char type;
+	uint8_t rank;
+};
+
+struct ka_symbols {
+	struct symbol *symbols; /* by address, rank, name */
+	size_t count;
+	size_t room;
+	char *arena;
+	size_t arena_len;
+	size_t arena_room;
+	uint32_t *by_name; /* indices into symbols */
+	uint32_t *by_addr; /* the preferred symbol of each address inside the image */
+	size_t by_addr_count;
+	uint64_t image_start;
+	uint64_t image_end;
+	const char *source;
+	unsigned int bits;
+	size_t build_id_len;
+	uint8_t build_id[SYMBOLS_BUILD_ID_MAX];
+	char release[SYMBOLS_RELEASE_MAX + 1];
+};
+
+/* Which name speaks for an address that has several; lower is better. */
+enum rank {
+	RANK_SYSCALL,
+	RANK_GLOBAL,
+	RANK_LOCAL,
+	RANK_WEAK,
+	RANK_END, /* nothing between it and the next symbol has a name */
+	RANK_BOUNDARY,
+	RANK_ARTIFACT,
+};
+
+static bool starts_with(const char *name, const char *prefix)
+{
+	return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+static bool ends_with(const char *name, const char *suffix)
+{
+	size_t len = strlen(name), suffix_len = strlen(suffix);
+
+	return len >= suffix_len && strcmp(name + len - suffix_len, suffix) == 0;
+}
+
+static bool is_one_of(const char *name, const char *const *names)
+{
+	for (; *names; names++)
+		if (strcmp(name, *names) == 0)
+			return true;
+	return false;
+}
+
+static bool is_artifact(const char *name)
+{
+	static const char *const prefixes[] = { "__pfx_", "__cfi_", "__kcfi_typeid_", ".L", "$" };
+	size_t i;
+
+	for (i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
+		if (starts_with(name, prefixes[i]))
+			return true;
+	return false;
+}
+
+/* Names that the linker script gives to the borders of sections. */
+static bool is_boundary(const char *name)
+{
+	static const char *const names[] = { "_text",	   "_stext", "_sinittext",
+					     "_sdata",	   "_sbss",  "__init_begin",
+					     "__init_end", NULL };
+
+	return is_one_of(name, names) || starts_with(name, "__start_") ||
+	       starts_with(name, "__stop_") || starts_with(name, "__end_") ||
+	       ends_with(name, "_start") || ends_with(name, "_end");
+}
+
+static enum rank symbol_rank(char type, const char *name)
+{
+	static const char *const ends[] = { "_etext", "_einittext", "_edata", "_end", NULL };
+
+	if (starts_with(name, "__x64_sys_"))
+		return RANK_SYSCALL;
+	if (is_one_of(name, ends))
+		return RANK_END;
+	if (is_artifact(name))
+		return RANK_ARTIFACT;
+	if (is_boundary(name))
+		return RANK_BOUNDARY;
+	if (strchr("WwVv", type))
+		return RANK_WEAK;
+	return islower((unsigned char)type) ? RANK_LOCAL : RANK_GLOBAL;
+}
+
+int symbols_create(struct ka_symbols **ret_symbols)
+{
+	struct ka_symbols *symbols = calloc(1, sizeof(*symbols));
+
+	if (!symbols)
+		return -ENOMEM;
+	symbols->bits = 64;
+	symbols->source = "System.map";
+	*ret_symbols = symbols;
+	return 0;
+}
+
+void symbols_free(struct ka_symbols *symbols)
+{
+	if (!symbols)
+		return;
+	free(symbols->symbols);
+	free(symbols->arena);
+	free(symbols->by_name);
+	free(symbols->by_addr);
+	free(symbols);
+}
+
+static int symbols_reserve(struct ka_symbols *symbols, size_t name_len)
+{
+	if (symbols->count == symbols->room) {
+		size_t room = symbols->room ? symbols->room * 2 : 1024;
+		void *bigger = realloc(symbols->symbols, room * sizeof(*symbols->symbols));
+
+		if (!bigger)
+			return -ENOMEM;
+		symbols->symbols = bigger;
+		symbols->room = room;
+	}
+	if (symbols->arena_room - symbols->arena_len <= name_len) {
+		size_t room = symbols->arena_room ? symbols->arena_room * 2 : 32768;
+		void *bigger = realloc(symbols->arena, room);
+
+		if (!bigger)
+			return -ENOMEM;
+		symbols->arena = bigger;
+		symbols->arena_room = room;
+	}
+	return 0;
+}
+
+int symbols_add(struct ka_symbols *symbols, uint64_t addr, char type, const char *name, size_t len)
+{
+	struct symbol *symbol;
+	char *copy;
+	int err;
+
+	if (len > SYMBOLS_NAME_MAX)
+		return -ENAMETOOLONG;
+	/* The arena stays below 4 GiB: its offsets have 32 bits. */
+	if (symbols->count == SYMBOLS_COUNT_MAX || symbols->arena_len > UINT32_MAX / 2)
+		return -EFBIG;
+	err = symbols_reserve(symbols, len);
+	if (err)
+		return err;
+	copy = symbols->arena + symbols->arena_len;
+	memcpy(copy, name, len);
+	copy[len] = '\0';
+	symbol = &symbols->symbols[symbols->count++];
+	*symbol = (struct symbol){
+		.addr = addr,
+		.name = symbols->arena_len,
+		.type = type,
+		.rank = symbol_rank(type, copy),
+	};
+	symbols->arena_len += len + 1;
+	return 0;
+}
+
+void symbols_truncate(struct ka_symbols *symbols, size_t count)
+{
+	if (count >= symbols->count)
+		return;
+	symbols->arena_len = symbols->symbols[count].name;
+	symbols->count = count;
+}
+
+void symbols_set_source(struct ka_symbols *symbols, const char *source)
+{
+	symbols->source = source;
+}
+
+void symbols_set_bits(struct ka_symbols *symbols, unsigned int bits)
+{
+	symbols->bits = bits;
+}
+
+void symbols_set_image(struct ka_symbols *symbols, uint64_t start, uint64_t end)
+{
+	symbols->image_start = start;
+	symbols->image_end = end;
+}
+
+void symbols_set_release(struct ka_symbols *symbols, const char *release, size_t len)
+{
+	if (len > SYMBOLS_RELEASE_MAX)
+		return;
+	memcpy(symbols->release, release, len);
+	symbols->release[len] = '\0';
+}
+
+void symbols_set_build_id(struct ka_symbols *symbols, const uint8_t *id, size_t len)
+{
+	if (len > SYMBOLS_BUILD_ID_MAX)
+		return;
+	memcpy(symbols->build_id, id, len);
+	symbols->build_id_len = len;
+}
+
+static const char *symbol_name(const struct ka_symbols *symbols, const struct symbol *symbol)
+{
+	return symbols->arena + symbol->name;
+}
+
+/* Fewer leading underscores, then shorter, then by letters: "memcpy" before "__memcpy". */
+static int compare_taste(const char *a, const char *b)
+{
+	size_t score_a = strspn(a, "_") * 1024 + strlen(a);
+	size_t score_b = strspn(b, "_") * 1024 + strlen(b);
+
+	if (score_a != score_b)
+		return score_a < score_b ? -1 : 1;
+	return strcmp(a, b);
+}
+
+static int compare_address(const void *left, const void *right, void *arg)
+{
+	const struct symbol *a = left, *b = right;
+
+	if (a->addr != b->addr)
+		return a->addr < b->addr ? -1 : 1;
+	if (a->rank != b->rank)
+		return a->rank < b->rank ? -1 : 1;
+	return compare_taste(symbol_name(arg, a), symbol_name(arg, b));
+}
+
+/* A name with its first bytes beside it: comparing those spares most visits to the arena. */
+struct name_key {
+	uint64_t prefix;
+	uint32_t index;
+};
+
+static int compare_name(const void *left, const void *right, void *arg)
+{
+	const struct ka_symbols *symbols = arg;
+	const struct name_key *a = left, *b = right;
+	int order;
+
+	if (a->prefix != b->prefix)
+		return a->prefix < b->prefix ? -1 : 1;
+	order = strcmp(symbol_name(symbols, &symbols->symbols[a->index]),
+		       symbol_name(symbols, &symbols->symbols[b->index]));
+	if (order)
+		return order;
+	return a->index < b->index ? -1 : a->index > b->index;
+}
+
+static int index_names(struct ka_symbols *symbols)
+{
+	struct name_key *keys = calloc(symbols->count + 1, sizeof(*keys));
+	size_t i;
+
+	symbols->by_name = calloc(symbols->count + 1, sizeof(*symbols->by_name));
+	if (!keys || !symbols->by_name) {
+		free(keys);
+		return -ENOMEM;
+	}
+	for (i = 0; i < symbols->count; i++) {
+		const char *name = symbol_name(symbols, &symbols->symbols[i]);
+		uint64_t prefix = 0;
+
+		memcpy(&prefix, name, strnlen(name, sizeof(prefix)));
+		keys[i] = (struct name_key){ .prefix = be64toh(prefix), .index = i };
+	}
+	qsort_r(keys, symbols->count, sizeof(*keys), compare_name, symbols);
+	for (i = 0; i < symbols->count; i++)
+		symbols->by_name[i] = keys[i].index;
+	free(keys);
+	return 0;
+}
+
+static bool in_kernel_half(const struct ka_symbols *symbols, uint64_t addr)
+{
+	return symbols->bits == 64 ? addr >> 63 : addr >= 0x40000000;
+}
+
+/* Per-CPU offsets that are typed like data are told by their addresses, below the image. */
+static bool is_absolute(const struct symbol *symbol)
+{
+	return symbol->type == 'A' || symbol->type == 'a';
+}
+
+static void find_image(struct ka_symbols *symbols)
+{
+	uint64_t start = 0, end = 0;
+	size_t i;
+
+	if (symbols->image_end)
+		return;
+	for (i = 0; i < symbols->count; i++) {
+		const struct symbol *symbol = &symbols->symbols[i];
+
+		if (is_absolute(symbol) || !in_kernel_half(symbols, symbol->addr))
+			continue;
+		if (!start)
+			start = symbol->addr;
+		/* Wraps to 0, an empty image, for a symbol at the very last byte only. */
+		end = symbol->addr + 1;
+	}
+	symbols_find(symbols, "_stext", &start);
+	symbols_find(symbols, "_text", &start);
+	symbols_find(symbols, "_end", &end);
+	symbols_set_image(symbols, start, end);
+}
+
+static int index_addresses(struct ka_symbols *symbols)
+{
+	const struct symbol *last = NULL;
+	size_t i;
+
+	symbols->by_addr = calloc(symbols->count + 1, sizeof(*symbols->by_addr));
+	if (!symbols->by_addr)
+		return -ENOMEM;
+	for (i = 0; i < symbols->count; i++) {
+		const struct symbol *symbol = &symbols->symbols[i];
+
+		if (is_absolute(symbol) || symbol->addr < symbols->image_start ||
+		    symbol->addr >= symbols->image_end)
+			continue;
+		if (last && last->addr == symbol->addr)
+			continue;
+		last = symbol;
+		symbols->by_addr[symbols->by_addr_count++] = i;
+	}
+	return 0;
+}
+
+int symbols_seal(struct ka_symbols *symbols)
+{
+	int err;
+
+	if (!symbols->count)
+		return 0;
+	qsort_r(symbols->symbols, symbols->count, sizeof(*symbols->symbols), compare_address,
+		symbols);
+	err = index_names(symbols);
+	if (err)
+		return err;
+	find_image(symbols);
+	return index_addresses(symbols);
+}
+
+int symbols_find(const struct ka_symbols *symbols, const char *name, uint64_t *ret_addr)
+{
+	size_t low = 0, high = symbols->count;
+	uint64_t addr;
+
+	/* The first of that name: equal names stand together, ordered by address. */
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct symbol *symbol = &symbols->symbols[symbols->by_name[middle]];
+
+		if (strcmp(symbol_name(symbols, symbol), name) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == symbols->count || strcmp(symbols_at(symbols, symbols->by_name[low]).name, name))
+		return -ENOENT;
+	addr = symbols->symbols[symbols->by_name[low]].addr;
+	for (; low < symbols->count; low++) {
+		const struct symbol *symbol = &symbols->symbols[symbols->by_name[low]];
+
+		if (strcmp(symbol_name(symbols, symbol), name))
+			break;
+		if (symbol->addr != addr)
+			return -ENOTUNIQ;
+	}
+	*ret_addr = addr;
+	return 0;
+}
+
+const char *symbols_name(const struct ka_symbols *symbols, uint64_t addr, uint64_t *ret_offset)
+{
+	size_t low = 0, high = symbols->by_addr_count;
+	const struct symbol *symbol;
+
+	if (addr < symbols->image_start || addr >= symbols->image_end)
+		return NULL;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (symbols->symbols[symbols->by_addr[middle]].addr <= addr)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (!low)
+		return NULL;
+	symbol = &symbols->symbols[symbols->by_addr[low - 1]];
+	if (symbol->rank == RANK_END && symbol->addr != addr)
+		return NULL;
+	*ret_offset = addr - symbol->addr;
+	return symbol_name(symbols, symbol);
+}
+
+size_t symbols_count(const struct ka_symbols *symbols)
+{
+	return symbols->count;
+}
+
+struct symbols_entry symbols_at(const struct ka_symbols *symbols, size_t index)
+{
+	const struct symbol *symbol = &symbols->symbols[index];
+
+	return (struct symbols_entry){
+		.addr = symbol->addr,
+		.name = symbol_name(symbols, symbol),
+		.type = symbol->type,
+	};
+}
+
+bool symbols_build_id(const struct ka_symbols *symbols, const uint8_t **ret_id, size_t *ret_len)
+{
+	if (!symbols->build_id_len)
+		return false;
+	*ret_id = symbols->build_id;
+	*ret_len = symbols->build_id_len;
+	return true;
+}
+
+void symbols_image(const struct ka_symbols *symbols, uint64_t *ret_start, uint64_t *ret_end)
+{
+	*ret_start = symbols->image_start;
+	*ret_end = symbols->image_end;
+}
+
+unsigned int symbols_bits(const struct ka_symbols *symbols)
+{
+	return symbols->bits;
+}
+
+const char *symbols_release(const struct ka_symbols *symbols)
+{
+	return symbols->release[0] ? symbols->release : NULL;
+}
+
+const char *symbols_source(const struct ka_symbols *symbols)
+{
+	return symbols->source;
+}
