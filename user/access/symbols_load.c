@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Loads symbols from a file of any kind that a kernel's symbols come in. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "elf.h"
+#include "symbols.h"
+#include "symbols_build.h"
+#include "sysmap.h"
+#include "vmlinuz.h"
+
+enum { FILE_MAX = 512 << 20, READ_FIRST = 1 << 20 };
+
+static void freep(void *pointer)
+{
+	free(*(void **)pointer);
+}
+
+static void closep(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+
+/* /proc/kallsyms tells no size beforehand, so the buffer grows with what comes. */
+static int file_read(int fd, char **ret_bytes, size_t *ret_len)
+{
+	__attribute__((cleanup(freep))) char *bytes = NULL;
+	size_t len = 0, room = 0;
+
+	for (;;) {
+		ssize_t got;
+
+		if (len == room) {
+			char *bigger;
+
+			if (room >= FILE_MAX)
+				return -EFBIG;
+			room = room ? room * 2 : READ_FIRST;
+			bigger = realloc(bytes, room);
+			if (!bigger)
+				return -ENOMEM;
+			bytes = bigger;
+		}
+		got = read(fd, bytes + len, room - len);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (!got)
+			break;
+		len += got;
+	}
+	*ret_bytes = bytes;
+	*ret_len = len;
+	bytes = NULL;
+	return 0;
+}
+
+static int load_vmlinuz(const void *bytes, size_t len, struct ka_symbols *symbols)
+{
+	__attribute__((cleanup(freep))) void *vmlinux = NULL;
+	size_t vmlinux_len = 0;
+	int err;
+
+	err = vmlinuz_unpack(bytes, len, &vmlinux, &vmlinux_len);
+	if (err)
+		return err;
+	err = elf_parse(vmlinux, vmlinux_len, symbols);
+	if (err)
+		return err;
+	symbols_set_source(symbols, "vmlinuz");
+	return 0;
+}
+
+static int load_text(int fd, const char *text, size_t len, struct ka_symbols *symbols)
+{
+	struct statfs fs;
+	int err;
+
+	err = sysmap_parse(text, len, symbols);
+	if (err)
+		return err;
+	/* Without modules loaded its text looks like a System.map. */
+	if (fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC)
+		symbols_set_source(symbols, "kallsyms");
+	return 0;
+}
+
+static int load_any(int fd, struct ka_symbols *symbols)
+{
+	__attribute__((cleanup(freep))) char *bytes = NULL;
+	char magic[4] = { 0 };
+	size_t len = 0;
+	int err;
+
+	/* With debug information an ELF file can be huge, most of it of no use here. */
+	if (pread(fd, magic, sizeof(magic), 0) == sizeof(magic) && !memcmp(magic, "\177ELF", 4))
+		return elf_parse_fd(fd, symbols);
+	err = file_read(fd, &bytes, &len);
+	if (err)
+		return err;
+	if (vmlinuz_recognise(bytes, len))
+		return load_vmlinuz(bytes, len, symbols);
+	if (sysmap_recognise(bytes, len))
+		return load_text(fd, bytes, len, symbols);
+	return -ENOEXEC;
+}
+
+int symbols_load(const char *path, struct ka_symbols **ret_symbols)
+{
+	__attribute__((cleanup(symbols_freep))) struct ka_symbols *symbols = NULL;
+	__attribute__((cleanup(closep))) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = symbols_create(&symbols);
+	if (!err)
+		err = load_any(fd, symbols);
+	if (!err)
+		err = symbols_seal(symbols);
+	if (err)
+		return err;
+	*ret_symbols = symbols;
+	symbols = NULL;
+	return 0;
+}
+
+const char *symbols_error(int err)
+{
+	switch (err < 0 ? -err : err) {
+	case ENOEXEC:
+		return "not a vmlinuz, vmlinux, System.map or kallsyms text";
+	case EBADMSG:
+		return "damaged, or no x86 kernel";
+	case ENODATA:
+		return "only a stub: Debian ships the real System.map with the debug package; "
+		       "give the vmlinuz instead";
+	case EPERM:
+		return "all addresses are zero: they are hidden from unprivileged readers";
+	case ENOMSG:
+		return "has neither a symbol table nor kallsyms tables";
+	case EPROTONOSUPPORT:
+		return "compressed or laid out in a way that is not supported";
+	case EFBIG:
+	case E2BIG:
+		return "unreasonably large for a kernel";
+	default:
+		return strerror(err < 0 ? -err : err);
+	}
+}
