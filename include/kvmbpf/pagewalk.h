@@ -145,7 +145,7 @@ static inline int kvmbpf_walk_address_valid(const struct kvmbpf_paging_state *st
 
 	if (state->mode != KVMBPF_PAGING_4LEVEL && state->mode != KVMBPF_PAGING_5LEVEL)
 		return gva >> 32 == 0;
-	/* Canonical: the bits above the translated ones repeat the highest of them (SDM 3.3.7.1). */
+	/* Canonical: bits above the translated ones repeat the highest of them (SDM 3.3.7.1). */
 	spare = state->mode == KVMBPF_PAGING_5LEVEL ? 64 - 57 : 64 - 48;
 	return (__u64)((__s64)(gva << spare) >> spare) == gva;
 }

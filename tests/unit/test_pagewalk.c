@@ -459,12 +459,12 @@ Test(resolve, chain_that_leads_elsewhere_is_stale)
 	struct kvmbpf_walk cached, now = { .gpa = 0x77 };
 
 	cr_assert(eq(int, walk(&state, GVA, &cached), 0));
-	cr_assert(eq(int, kvmbpf_walk_resolve(&state, GVA, cached.step, 3, &now), -ESTALE), "short");
-	cr_assert(eq(int, kvmbpf_walk_resolve(&state, GVA, NULL, 0, &now), -ESTALE), "empty");
+	cr_assert(eq(int, kvmbpf_walk_resolve(&state, GVA, cached.step, 3, &now), -ESTALE));
+	cr_assert(eq(int, kvmbpf_walk_resolve(&state, GVA, NULL, 0, &now), -ESTALE));
 	cached.step[2].entry = 0x8000000 | ALL | PS;
-	cr_assert(eq(int, kvmbpf_walk_resolve(&state, GVA, cached.step, 4, &now), -ESTALE), "long");
+	cr_assert(eq(int, kvmbpf_walk_resolve(&state, GVA, cached.step, 4, &now), -ESTALE));
 	cached.step[2].entry = 0x4000 | ALL;
 	cached.step[1].entry = 0x6000 | ALL;
-	cr_assert(eq(int, kvmbpf_walk_resolve(&state, GVA, cached.step, 4, &now), -ESTALE), "moved");
+	cr_assert(eq(int, kvmbpf_walk_resolve(&state, GVA, cached.step, 4, &now), -ESTALE));
 	cr_assert(eq(u64, now.gpa, 0x77), "untouched on failure");
 }

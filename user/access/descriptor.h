@@ -23,7 +23,7 @@ struct ka_descriptor {
 	uint32_t limit; /* last valid offset in bytes: granularity is applied */
 	uint8_t type;	/* the four type bits */
 	uint8_t dpl;
-	uint8_t size;	/* bytes it takes in the table: 8, or 16 for system descriptors in long mode */
+	uint8_t size;	/* bytes in the table: 8, or 16 for system descriptors in long mode */
 	bool system;	/* a TSS, an LDT or a gate; neither code nor data */
 	bool present;
 	bool avl;
@@ -73,15 +73,15 @@ enum {
 };
 
 /*
- * Decodes the descriptor that starts at @bytes. @long_mode: the table belongs to a CPU in long mode,
- * where TSS, LDT and call gate take 16 bytes. -EMSGSIZE if @len is too short for it.
+ * Decodes the descriptor that starts at @bytes. @long_mode: the table belongs to a CPU in long
+ * mode, where TSS, LDT and call gate take 16 bytes. -EMSGSIZE if @len is too short for it.
  */
 int descriptor_decode(const void *bytes, size_t len, bool long_mode,
 		      struct ka_descriptor *ret_descriptor);
 
 /*
- * Writes desc->size bytes. -EINVAL if a field does not fit its bits or the limit cannot be expressed
- * with this granularity, -EMSGSIZE if @len is below desc->size.
+ * Writes desc->size bytes. -EINVAL if a field does not fit its bits or the limit cannot be
+ * expressed with this granularity, -EMSGSIZE if @len is below desc->size.
  */
 int descriptor_encode(const struct ka_descriptor *desc, void *bytes, size_t len);
 
