@@ -56,6 +56,11 @@ static void build_arguments(const struct tinyvm_options *options, struct argumen
 	struct arguments *arguments = ret_arguments;
 
 	arguments->argv[arguments->argc++] = "tinyvm";
+	/* Without them a name is not taken for QEMU's. */
+	if (options->name || options->uuid) {
+		add_string(arguments, "-accel", "kvm");
+		arguments->argv[arguments->argc++] = "-nodefaults";
+	}
 	if (options->name) {
 		snprintf(arguments->name, sizeof(arguments->name), "guest=%s", options->name);
 		add_string(arguments, "-name", arguments->name);

@@ -9,8 +9,10 @@
 #include "tinyvm.h"
 
 static const char usage[] =
-	"Usage: tinyvm [-name guest=NAME] [-uuid UUID] [OPTION...]\n"
+	"Usage: tinyvm [-accel kvm] [-nodefaults] [-name guest=NAME] [-uuid UUID] [OPTION...]\n"
 	"Runs a tiny KVM guest, idle, until SIGTERM or SIGINT. Prints \"ready\" once it runs.\n"
+	"The arguments that are named first do nothing but look like QEMU's: a monitor takes the\n"
+	"name and UUID from a command line with -accel and -nodefaults in it.\n"
 	"\n"
 	"  --mode MODE       4level (default), 5level, pae, 32bit, reset (never run)\n"
 	"  --vcpus N         1 to 16 (default 1)\n"
@@ -21,11 +23,13 @@ static const char usage[] =
 	"  --vms N           so many VMs in this process (default 1)\n"
 	"  --irqchip         the interrupt controllers in KVM: HLT waits in the kernel\n";
 
-enum { OPT_HELP, OPT_NAME, OPT_UUID, OPT_MODE, OPT_VCPUS, OPT_MEMORY, OPT_SLOTS, OPT_HOLE,
-       OPT_BACKING, OPT_VMS, OPT_IRQCHIP, OPT_CONTROL };
+enum { OPT_HELP, OPT_ACCEL, OPT_NODEFAULTS, OPT_NAME, OPT_UUID, OPT_MODE, OPT_VCPUS, OPT_MEMORY,
+       OPT_SLOTS, OPT_HOLE, OPT_BACKING, OPT_VMS, OPT_IRQCHIP, OPT_CONTROL };
 
 static const struct option long_options[] = {
 	{ "help", no_argument, NULL, OPT_HELP },
+	{ "accel", required_argument, NULL, OPT_ACCEL },
+	{ "nodefaults", no_argument, NULL, OPT_NODEFAULTS },
 	{ "name", required_argument, NULL, OPT_NAME },
 	{ "uuid", required_argument, NULL, OPT_UUID },
 	{ "mode", required_argument, NULL, OPT_MODE },
@@ -84,6 +88,9 @@ static int parse_numeric(int option, const char *text, struct tinyvm_options *op
 static int parse_option(int option, const char *text, struct tinyvm_options *options, int *control)
 {
 	switch (option) {
+	case OPT_ACCEL:
+		return strcmp(text, "kvm") ? -EINVAL : 0;
+	case OPT_NODEFAULTS:
 	case OPT_NAME:
 	case OPT_UUID:
 		return 0;  /* for those who read our command line */

@@ -24,14 +24,15 @@ enum {
 	MSR_SFMASK = 0xc0000084,
 };
 
-struct cpuid {
+/* KVM's variable-sized arguments, with room for their entries. */
+union cpuid {
 	struct kvm_cpuid2 header;
-	struct kvm_cpuid_entry2 entry[CPUID_ENTRIES];
+	uint8_t room[sizeof(struct kvm_cpuid2) + CPUID_ENTRIES * sizeof(struct kvm_cpuid_entry2)];
 };
 
-struct syscall_msrs {
+union syscall_msrs {
 	struct kvm_msrs header;
-	struct kvm_msr_entry entry[4];
+	uint8_t room[sizeof(struct kvm_msrs) + 4 * sizeof(struct kvm_msr_entry)];
 };
 
 static int xioctl(int fd, unsigned long request, void *arg)
@@ -194,11 +195,12 @@ int machine_reached(const struct machine *machine)
 
 /* ---- registers ---- */
 
-static void syscall_msrs_init(struct syscall_msrs *msrs)
+static void syscall_msrs_init(union syscall_msrs *msrs)
 {
 	static const uint32_t indices[4] = { MSR_LSTAR, MSR_CSTAR, MSR_STAR, MSR_SFMASK };
 
-	*msrs = (struct syscall_msrs){ .header.nmsrs = 4 };
+	memset(msrs, 0, sizeof(*msrs));
+	msrs->header.nmsrs = 4;
 	for (unsigned int i = 0; i < 4; i++)
 		msrs->header.entries[i].index = indices[i];
 }
@@ -207,7 +209,7 @@ int machine_registers(struct machine *machine, unsigned int vcpu,
 		      struct tinyvm_registers *ret_registers)
 {
 	struct tinyvm_registers registers = { 0 };
-	struct syscall_msrs msrs;
+	union syscall_msrs msrs;
 	int fd = machine->vcpu[vcpu].fd;
 	int rc = xioctl(fd, KVM_GET_REGS, &registers.regs);
 
@@ -230,7 +232,7 @@ int machine_registers(struct machine *machine, unsigned int vcpu,
 static int vcpu_set_msrs(struct machine_vcpu *vcpu)
 {
 	enum tinyvm_mode mode = vcpu->machine->options->mode;
-	struct syscall_msrs msrs;
+	union syscall_msrs msrs;
 	int rc;
 
 	if (!tinyvm_mode_64bit(mode))
@@ -268,7 +270,7 @@ static int vcpu_set_sregs(struct machine_vcpu *vcpu)
 
 /* ---- construction ---- */
 
-static bool cpuid_has_la57(const struct cpuid *cpuid)
+static bool cpuid_has_la57(const union cpuid *cpuid)
 {
 	for (unsigned int i = 0; i < cpuid->header.nent; i++) {
 		const struct kvm_cpuid_entry2 *entry = &cpuid->header.entries[i];
@@ -279,18 +281,19 @@ static bool cpuid_has_la57(const struct cpuid *cpuid)
 	return false;
 }
 
-static int cpuid_read(int kvm, const struct tinyvm_options *options, struct cpuid *ret_cpuid)
+static int cpuid_read(int kvm, const struct tinyvm_options *options, union cpuid *ret_cpuid)
 {
 	int rc;
 
-	*ret_cpuid = (struct cpuid){ .header.nent = CPUID_ENTRIES };
+	memset(ret_cpuid, 0, sizeof(*ret_cpuid));
+	ret_cpuid->header.nent = CPUID_ENTRIES;
 	rc = xioctl(kvm, KVM_GET_SUPPORTED_CPUID, ret_cpuid);
 	if (rc < 0)
 		return rc;
 	return options->mode == TINYVM_5LEVEL && !cpuid_has_la57(ret_cpuid) ? -EOPNOTSUPP : 0;
 }
 
-static int vcpu_create(struct machine *machine, unsigned int id, struct cpuid *cpuid)
+static int vcpu_create(struct machine *machine, unsigned int id, union cpuid *cpuid)
 {
 	struct machine_vcpu *vcpu = &machine->vcpu[id];
 	struct kvm_regs regs;
@@ -395,7 +398,7 @@ static int vm_create(struct machine *machine, int kvm)
 static int vcpus_create(struct machine *machine, int kvm)
 {
 	unsigned int vcpus = machine->options->vcpus;
-	struct cpuid *cpuid = malloc(sizeof(*cpuid));
+	union cpuid *cpuid = malloc(sizeof(*cpuid));
 	int rc = cpuid ? cpuid_read(kvm, machine->options, cpuid) : -ENOMEM;
 
 	for (unsigned int i = 0; !rc && i < vcpus; i++)
