@@ -9,7 +9,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "elf.h"
+#include "elfimage.h"
 #include "symbols.h"
 #include "symbols_build.h"
 #include "sysmap.h"
@@ -72,7 +72,7 @@ static int load_vmlinuz(const void *bytes, size_t len, struct ka_symbols *symbol
 	err = vmlinuz_unpack(bytes, len, &vmlinux, &vmlinux_len);
 	if (err)
 		return err;
-	err = elf_parse(vmlinux, vmlinux_len, symbols);
+	err = elfimage_parse(vmlinux, vmlinux_len, symbols);
 	if (err)
 		return err;
 	symbols_set_source(symbols, "vmlinuz");
@@ -102,7 +102,7 @@ static int load_any(int fd, struct ka_symbols *symbols)
 
 	/* With debug information an ELF file can be huge, most of it of no use here. */
 	if (pread(fd, magic, sizeof(magic), 0) == sizeof(magic) && !memcmp(magic, "\177ELF", 4))
-		return elf_parse_fd(fd, symbols);
+		return elfimage_parse_fd(fd, symbols);
 	err = file_read(fd, &bytes, &len);
 	if (err)
 		return err;

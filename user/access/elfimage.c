@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Symbols, build-id and release of a vmlinux. */
 #define _GNU_SOURCE
-#include "elf.h"
+#include "elfimage.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -262,7 +262,7 @@ static int kallsyms_from_segments(Elf *elf, size_t segments, struct ka_symbols *
 	return -ENOMSG;
 }
 
-static int elf_parse_any(Elf *elf, struct ka_symbols *symbols)
+static int elfimage_parse_any(Elf *elf, struct ka_symbols *symbols)
 {
 	size_t segments;
 	GElf_Ehdr ehdr;
@@ -291,21 +291,21 @@ static int elf_parse_any(Elf *elf, struct ka_symbols *symbols)
 	return 0;
 }
 
-int elf_parse(const void *bytes, size_t len, struct ka_symbols *symbols)
+int elfimage_parse(const void *bytes, size_t len, struct ka_symbols *symbols)
 {
 	__attribute__((cleanup(elf_endp))) Elf *elf = NULL;
 
 	elf_version(EV_CURRENT);
 	/* Not written to: only ELF_C_RDWR would. */
 	elf = elf_memory((char *)bytes, len);
-	return elf ? elf_parse_any(elf, symbols) : -EBADMSG;
+	return elf ? elfimage_parse_any(elf, symbols) : -EBADMSG;
 }
 
-int elf_parse_fd(int fd, struct ka_symbols *symbols)
+int elfimage_parse_fd(int fd, struct ka_symbols *symbols)
 {
 	__attribute__((cleanup(elf_endp))) Elf *elf = NULL;
 
 	elf_version(EV_CURRENT);
 	elf = elf_begin(fd, ELF_C_READ, NULL);
-	return elf ? elf_parse_any(elf, symbols) : -EBADMSG;
+	return elf ? elfimage_parse_any(elf, symbols) : -EBADMSG;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Symbols, build-id and release of a vmlinux. */
-#ifndef KVMACCESS_ELF_H
-#define KVMACCESS_ELF_H
+#ifndef KVMACCESS_ELFIMAGE_H
+#define KVMACCESS_ELFIMAGE_H
 
 #include "symbols.h"
 
@@ -10,9 +10,9 @@
  * its loadable segments. -EBADMSG: no x86 kernel, or damaged; -ENOMSG: neither of the two is there;
  * else as kallsyms_locate().
  */
-int elf_parse(const void *bytes, size_t len, struct ka_symbols *symbols);
+int elfimage_parse(const void *bytes, size_t len, struct ka_symbols *symbols);
 
 /* The same for an open file, of which only the parts that are needed are read. */
-int elf_parse_fd(int fd, struct ka_symbols *symbols);
+int elfimage_parse_fd(int fd, struct ka_symbols *symbols);
 
 #endif
