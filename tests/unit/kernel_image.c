@@ -180,7 +180,8 @@ struct image image_create(const struct image_options *options, const struct imag
 	};
 	uint32_t i;
 
-	put_filler(&image);
+	if (!options->bare)
+		put_filler(&image);
 	if (options->layout == IMAGE_BEFORE_6_4)
 		put_offsets(&image, options, symbols, count);
 	put_names(&image, options, symbols, count);
@@ -190,7 +191,8 @@ struct image image_create(const struct image_options *options, const struct imag
 	if (options->layout != IMAGE_BEFORE_6_4)
 		put_offsets(&image, options, symbols, count);
 	label(&image, options);
-	put_filler(&image);
+	if (!options->bare)
+		put_filler(&image);
 	image.kallsyms.bytes = image.bytes;
 	image.kallsyms.len = image.len;
 	return image;

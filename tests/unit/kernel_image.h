@@ -26,9 +26,10 @@ struct image_options {
 	unsigned int bits;
 	bool absolute_percpu;
 	size_t seqs; /* bytes of an entry of seqs_of_names before the tokens; 0: none */
+	bool bare;   /* no filler around the tables */
 };
 
-/* Read-only data of a kernel, with filler around the tables. */
+/* Read-only data of a kernel: the tables, with filler around them. */
 struct image {
 	uint8_t *bytes;
 	size_t len;

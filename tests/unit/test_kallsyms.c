@@ -91,38 +91,38 @@ static void check_layout(struct image_options options)
 
 Test(kallsyms, layout_before_6_4)
 {
-	check_layout((struct image_options){ IMAGE_BEFORE_6_4, 64, true, 0 });
-	check_layout((struct image_options){ IMAGE_BEFORE_6_4, 64, false, 0 });
+	check_layout((struct image_options){ IMAGE_BEFORE_6_4, 64, true, 0, false });
+	check_layout((struct image_options){ IMAGE_BEFORE_6_4, 64, false, 0, false });
 }
 
 Test(kallsyms, sequence_numbers_may_stand_before_the_tokens)
 {
-	check_layout((struct image_options){ IMAGE_BEFORE_6_4, 64, true, 4 });
-	check_layout((struct image_options){ IMAGE_BEFORE_6_4, 64, true, 3 });
+	check_layout((struct image_options){ IMAGE_BEFORE_6_4, 64, true, 4, false });
+	check_layout((struct image_options){ IMAGE_BEFORE_6_4, 64, true, 3, false });
 }
 
 Test(kallsyms, layout_since_6_4)
 {
-	check_layout((struct image_options){ IMAGE_SINCE_6_4, 64, true, 0 });
-	check_layout((struct image_options){ IMAGE_SINCE_6_4, 64, false, 0 });
+	check_layout((struct image_options){ IMAGE_SINCE_6_4, 64, true, 0, false });
+	check_layout((struct image_options){ IMAGE_SINCE_6_4, 64, false, 0, false });
 }
 
 Test(kallsyms, layout_since_7_0)
 {
-	check_layout((struct image_options){ IMAGE_SINCE_7_0, 64, false, 0 });
+	check_layout((struct image_options){ IMAGE_SINCE_7_0, 64, false, 0, false });
 }
 
 Test(kallsyms, layouts_of_32_bit_kernels)
 {
-	check_layout((struct image_options){ IMAGE_BEFORE_6_4, 32, false, 0 });
-	check_layout((struct image_options){ IMAGE_BEFORE_6_4, 32, false, 4 });
-	check_layout((struct image_options){ IMAGE_SINCE_6_4, 32, false, 0 });
-	check_layout((struct image_options){ IMAGE_SINCE_7_0, 32, false, 0 });
+	check_layout((struct image_options){ IMAGE_BEFORE_6_4, 32, false, 0, false });
+	check_layout((struct image_options){ IMAGE_BEFORE_6_4, 32, false, 4, false });
+	check_layout((struct image_options){ IMAGE_SINCE_6_4, 32, false, 0, false });
+	check_layout((struct image_options){ IMAGE_SINCE_7_0, 32, false, 0, false });
 }
 
 Test(kallsyms, percpu_offsets_are_values_and_have_no_name_by_address)
 {
-	struct image_options options = { IMAGE_SINCE_6_4, 64, true, 0 };
+	struct image_options options = { IMAGE_SINCE_6_4, 64, true, 0, false };
 	struct kallsyms_tables tables;
 	struct ka_symbols *symbols;
 	struct image image;
@@ -143,7 +143,7 @@ Test(kallsyms, percpu_offsets_are_values_and_have_no_name_by_address)
 /* What vmcoreinfo of a guest gives: no markers; and the guest was moved by KASLR. */
 Test(kallsyms, tables_can_be_named_instead_of_found)
 {
-	struct image_options options = { IMAGE_BEFORE_6_4, 64, true, 0 };
+	struct image_options options = { IMAGE_BEFORE_6_4, 64, true, 0, false };
 	const uint64_t slide = 0x12000000;
 	struct kallsyms_tables tables;
 	struct ka_symbols *symbols;
@@ -174,7 +174,7 @@ static struct image image;
 
 static void image_setup(void)
 {
-	struct image_options options = { IMAGE_BEFORE_6_4, 64, true, 0 };
+	struct image_options options = { IMAGE_BEFORE_6_4, 64, true, 0, false };
 
 	list_fill(64, true);
 	image = image_create(&options, list, COUNT);

@@ -45,7 +45,7 @@ static struct image kernel(unsigned int bits)
 {
 	static struct image_symbol list[COUNT];
 	static char names[COUNT][32];
-	struct image_options options = { IMAGE_SINCE_6_4, bits, bits == 64, 0 };
+	struct image_options options = { IMAGE_SINCE_6_4, bits, bits == 64, 0, false };
 	unsigned int i;
 
 	for (i = 0; i < COUNT; i++) {

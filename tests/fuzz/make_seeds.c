@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Writes the seeds of the fuzz targets below the directory that is given. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fuzz_kallsyms.h"
+#include "kernel_image.h"
+#include "kvmbpf/pagewalk.h"
+
+static const char *root;
+
+static void seed(const char *target, const char *name, const void *head, size_t head_len,
+		 const void *body, size_t body_len)
+{
+	char path[4096];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", root, target);
+	if (mkdir(path, 0755) && errno != EEXIST) {
+		perror(path);
+		exit(1);
+	}
+	snprintf(path, sizeof(path), "%s/%s/%s", root, target, name);
+	file = fopen(path, "w");
+	if (!file || fwrite(head, 1, head_len, file) != head_len ||
+	    fwrite(body, 1, body_len, file) != body_len || fclose(file)) {
+		perror(path);
+		exit(1);
+	}
+}
+
+/* Memory of eight words, in which each entry leads back to it: @entry at each level. */
+static void seed_walk(const char *name, enum kvmbpf_paging mode, __u64 gva, __u64 entry)
+{
+	struct {
+		struct kvmbpf_paging_state state;
+		__u64 gva;
+	} head = {
+		.state = { .root = 0x1000, .mode = mode, .pse = 1, .nx = 1, .maxphyaddr = 46 },
+		.gva = gva,
+	};
+	__u64 memory[8];
+	size_t i;
+
+	for (i = 0; i < 8; i++)
+		memory[i] = mode == KVMBPF_PAGING_32BIT ? entry | entry << 32 : entry;
+	seed("pagewalk", name, &head, sizeof(head), memory, sizeof(memory));
+}
+
+static void seeds_pagewalk(void)
+{
+	seed_walk("off", KVMBPF_PAGING_OFF, 0x1234, 0);
+	seed_walk("32bit", KVMBPF_PAGING_32BIT, 0xc0123456, 0x5067);
+	seed_walk("32bit-4m", KVMBPF_PAGING_32BIT, 0xc0123456, 0x4000e7);
+	seed_walk("pae", KVMBPF_PAGING_PAE, 0xc0123456, 0x5001);
+	seed_walk("4level", KVMBPF_PAGING_4LEVEL, 0xffffffff81234567, 0x5067);
+	seed_walk("4level-nx", KVMBPF_PAGING_4LEVEL, 0x7fff12345678, 0x8000000000005067);
+	seed_walk("4level-reserved", KVMBPF_PAGING_4LEVEL, 0x1000, 0x8000000000050e7);
+	seed_walk("5level", KVMBPF_PAGING_5LEVEL, 0xff11000000123456, 0x5067);
+}
+
+static void seeds_descriptor(void)
+{
+	static const struct {
+		const char *name;
+		uint64_t raw[3];
+	} cases[] = {
+		{ "code64", { 0x00af9b000000ffff } },
+		{ "code32", { 0x00cf9b000000ffff } },
+		{ "code16", { 0x000f9b000000ffff } },
+		{ "data", { 0x00cff3000000ffff } },
+		{ "tss", { 0xfe008b1230004087, 0xfffffe00 } },
+		{ "tss16", { 0x0000810000000067 } },
+		{ "ldt", { 0x0000820000000067, 0xffff8880 } },
+		{ "interrupt-gate", { 0x81e08e0300100b90, 0xffffffff } },
+		{ "trap-gate", { 0x81e0ef0000100b90, 0xffffffff } },
+		{ "call-gate", { 0x1234ec1f00105678, 0xffffffff } },
+		{ "call-gate16", { 0x1234e41f00105678 } },
+		{ "task-gate", { 0x0000850000f80000 } },
+		{ "interrupt-gate16", { 0x0000860000100b90 } },
+		{ "trap-gate16", { 0x0000870000100b90 } },
+		{ "null", { 0 } },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		seed("descriptor", cases[i].name, cases[i].raw, sizeof(cases[i].raw), "", 0);
+}
+
+static void seed_text(const char *name, const char *text)
+{
+	seed("sysmap", name, text, strlen(text), "", 0);
+}
+
+static void seeds_sysmap(void)
+{
+	seed_text("64bit", "0000000000000000 A fixed_percpu_data\nffffffff81000000 T _text\n"
+			   "ffffffff81000000 T startup_64\nffffffff81000100 t helper\n"
+			   "ffffffff81000200 t helper\nffffffff81000300 W __x64_sys_getpid\n"
+			   "ffffffff81000300 T __pfx_x\nffffffff81000400 T _etext\n"
+			   "ffffffff81001000 D __start_data\nffffffff81002000 B _end\n");
+	seed_text("32bit", "c1000000 T _stext\nc1000010 T sys_getpid\nc1000020 V weak\n"
+			   "c1000030 d .Llocal\nc1001000 B __brk_end\n");
+	seed_text("modules", "ffffffff81000000 T _text\nffffffffc0000000 t init\t[loop]\n"
+			     "ffffffffc0001000 t bpf_prog_1\t[bpf]\n");
+	seed_text("hidden", "0000000000000000 T _text\n0000000000000000 D data\n");
+	seed_text("stub", "ffffffffffffffff B The real System.map is in the "
+			  "linux-image-<version>-dbg package\n");
+	seed_text("undefined", "                 U printf\n\nffffffff81000000 T _text\n");
+}
+
+static void seed_kallsyms(const char *name, struct image_options options)
+{
+	uint64_t base = image_base(options.bits), percpu = options.absolute_percpu;
+	struct image_symbol list[] = {
+		{ percpu ? 0 : base, percpu ? 'A' : 'T', percpu ? "fixed_percpu_data" : "_stext" },
+		{ base, 'T', "_text" },
+		{ base + 0x100, 'T', "__x64_sys_getpid" },
+		{ base + 0x200, 't', "do_one" },
+		{ base + 0x200, 'T', "T_kallsyms_lookup" },
+		{ base + 0x300, 'T', "_etext" },
+		{ base + 0x400, 'D', "_end" },
+	};
+	struct image image = image_create(&options, list, sizeof(list) / sizeof(list[0]));
+	struct fuzz_header header = { .bits32 = options.bits == 32 };
+	uint64_t tables[7];
+	size_t i;
+
+	memcpy(tables, &image.tables, sizeof(tables));
+	for (i = 0; i < 7; i++)
+		header.tables[i] = tables[i] ? tables[i] - base : FUZZ_NO_TABLE;
+	seed("kallsyms", name, &header, sizeof(header), image.bytes, image.len);
+	image_destroy(&image);
+}
+
+static void seeds_kallsyms(void)
+{
+	seed_kallsyms("5.10", (struct image_options){ IMAGE_BEFORE_6_4, 64, true, 0, true });
+	seed_kallsyms("6.1", (struct image_options){ IMAGE_BEFORE_6_4, 64, true, 4, true });
+	seed_kallsyms("6.1-32bit", (struct image_options){ IMAGE_BEFORE_6_4, 32, false, 4, true });
+	seed_kallsyms("6.12", (struct image_options){ IMAGE_SINCE_6_4, 64, true, 0, true });
+	seed_kallsyms("6.15", (struct image_options){ IMAGE_SINCE_6_4, 64, false, 0, true });
+	seed_kallsyms("7.0", (struct image_options){ IMAGE_SINCE_7_0, 64, false, 0, true });
+	seed_kallsyms("7.0-32bit", (struct image_options){ IMAGE_SINCE_7_0, 32, false, 0, true });
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 2) {
+		fprintf(stderr, "usage: %s DIRECTORY\n", argv[0]);
+		return 2;
+	}
+	root = argv[1];
+	seeds_pagewalk();
+	seeds_descriptor();
+	seeds_sysmap();
+	seeds_kallsyms();
+	return 0;
+}
