@@ -47,7 +47,7 @@ static void seed_walk(const char *name, enum kvmbpf_paging mode, __u64 gva, __u6
 
 	for (i = 0; i < 8; i++)
 		memory[i] = mode == KVMBPF_PAGING_32BIT ? entry | entry << 32 : entry;
-	seed("pagewalk", name, &head, sizeof(head), memory, sizeof(memory));
+	seed("fuzz_pagewalk", name, &head, sizeof(head), memory, sizeof(memory));
 }
 
 static void seeds_pagewalk(void)
@@ -87,12 +87,12 @@ static void seeds_descriptor(void)
 	size_t i;
 
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		seed("descriptor", cases[i].name, cases[i].raw, sizeof(cases[i].raw), "", 0);
+		seed("fuzz_descriptor", cases[i].name, cases[i].raw, sizeof(cases[i].raw), "", 0);
 }
 
 static void seed_text(const char *name, const char *text)
 {
-	seed("sysmap", name, text, strlen(text), "", 0);
+	seed("fuzz_sysmap", name, text, strlen(text), "", 0);
 }
 
 static void seeds_sysmap(void)
@@ -132,7 +132,7 @@ static void seed_kallsyms(const char *name, struct image_options options)
 	memcpy(tables, &image.tables, sizeof(tables));
 	for (i = 0; i < 7; i++)
 		header.tables[i] = tables[i] ? tables[i] - base : FUZZ_NO_TABLE;
-	seed("kallsyms", name, &header, sizeof(header), image.bytes, image.len);
+	seed("fuzz_kallsyms", name, &header, sizeof(header), image.bytes, image.len);
 	image_destroy(&image);
 }
 
