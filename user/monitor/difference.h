@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One watched object that is not as its baseline has it: plain data, from the checks to findings. */
+#ifndef MONITOR_DIFFERENCE_H
+#define MONITOR_DIFFERENCE_H
+
+#include "check.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum object_kind {
+	OBJECT_GDT_DESCRIPTOR,
+	OBJECT_IDT_GATE,
+	OBJECT_SYSCALL_ENTRY,
+	OBJECT_CR0_WP,
+	OBJECT_GDTR,
+	OBJECT_IDTR,
+	OBJECT_SYSCALL_TABLE,
+};
+
+enum { OBJECT_SHARED = -1 };
+
+/* What is watched, so that the same object has the same key in each cycle. */
+struct object_key {
+	enum check_id check;
+	enum object_kind kind;
+	int table;          /* enum ka_syscall_table_kind, else 0 */
+	int vcpu;           /* OBJECT_SHARED: one object for all vCPUs */
+	unsigned int index; /* of the entry; 0 where there is one object only */
+};
+
+/* Where a table lies. */
+struct place {
+	uint64_t gva, gpa;
+	uint32_t limit;
+};
+
+struct difference {
+	struct object_key object;
+	unsigned int vcpu;        /* one that sees it */
+	uint64_t gva, gpa;        /* of the object; 0 for a register */
+	unsigned int size;        /* bytes of a value: 4, 8 or 16 */
+	uint64_t expected[2], observed[2];
+	struct place expected_place, observed_place; /* a table that moved */
+	bool long_mode;
+	bool outside_text;        /* unchanged, but its handler is outside of the kernel's text */
+	const char *detected_by;  /* "poll", "push" */
+};
+
+/* A place: the value is where it lies. */
+static inline bool object_is_place(enum object_kind kind)
+{
+	return kind == OBJECT_GDTR || kind == OBJECT_IDTR || kind == OBJECT_SYSCALL_TABLE;
+}
+
+const char *object_kind_name(enum object_kind kind);
+bool object_equal(const struct object_key *a, const struct object_key *b);
+
+#endif

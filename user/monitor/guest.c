@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The life of a watched VM: waiting for its kernel, watching it, noticing that it boots again. */
+#include "guest.h"
+
+#include "check_cr0wp.h"
+#include "clock.h"
+#include "report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LATE_KERNEL_CYCLES = 30 };
+
+/* The UUID, or where the VMM gives none an id of this process on this host. */
+static void id_make(struct guest *guest)
+{
+	unsigned char hash[16];
+	char text[128];
+
+	if (strlen(guest->info.uuid) == TEXT_UUID_MAX - 1) {
+		snprintf(guest->id, sizeof(guest->id), "%s", guest->info.uuid);
+		return;
+	}
+	snprintf(text, sizeof(text), "%s\n%s\n%d\n%" PRIu64 "\n%d", guest->watch->stream->host.id,
+		 guest->watch->stream->host.boot_id, (int)guest->info.pid, guest->info.start_ticks,
+		 guest->info.fd);
+	crypto_generichash(hash, sizeof(hash), (unsigned char *)text, strlen(text), NULL, 0);
+	text_uuid8(guest->id, hash);
+}
+
+int guest_new(const struct watch *watch, struct ka_vm *vm, struct guest **ret_guest)
+{
+	struct guest *guest = calloc(1, sizeof(*guest));
+	int r;
+
+	if (!guest) {
+		ka_close(vm);
+		return -ENOMEM;
+	}
+	guest->watch = watch;
+	guest->vm = vm;
+	guest->info = *ka_vm_info(vm);
+	guest->appeared_mono_ns = clock_mono();
+	guest->table_reason = "no symbols for this kernel: give --vmlinux";
+	id_make(guest);
+	r = guest_scan_registers(guest);
+	if (r == -EOWNERDEAD || r == -ENOMEM) {
+		guest_free(guest);
+		return r;
+	}
+	report_discovered(guest);
+	*ret_guest = guest;
+	return 0;
+}
+
+void guest_free(struct guest *guest)
+{
+	if (!guest)
+		return;
+	for (size_t i = 0; i < guest->vcpu_count; i++) {
+		free(guest->vcpus[i].gdt_expected.bytes);
+		free(guest->vcpus[i].gdt_accepted.bytes);
+		free(guest->vcpus[i].gdt.bytes);
+		free(guest->vcpus[i].idt_expected.bytes);
+		free(guest->vcpus[i].idt.bytes);
+	}
+	for (int t = 0; t < SYSCALL_TABLES; t++) {
+		free(guest->table[t].expected.bytes);
+		free(guest->table[t].observed.bytes);
+	}
+	free(guest->vcpus);
+	free(guest->registers);
+	reader_deinit(&guest->reader);
+	finding_table_deinit(&guest->findings);
+	ka_close(guest->vm);
+	free(guest);
+}
+
+/* Out of paging for good: real mode, as after a reset or INIT. A nested guest's CR0 says nothing. */
+static bool paging_off(const struct ka_registers *registers)
+{
+	return !(registers->cr0 & CR0_PG) &&
+	       !(registers->flags &
+		 (KA_REGISTERS_NESTED | KA_REGISTERS_SMM | KA_REGISTERS_ENCRYPTED));
+}
+
+static bool register_empty(const struct ka_table_register *reg)
+{
+	return !reg->base && !reg->limit;
+}
+
+/* What a kernel does last: idt_invalidate() before a triple fault or kexec. Nothing can be hooked
+ * by an empty table, so this is no finding; but it is not clean either. */
+static bool tables_emptied(const struct ka_registers *registers)
+{
+	return register_empty(&registers->idtr) || register_empty(&registers->gdtr);
+}
+
+static void note_power(struct guest *guest, struct guest_vcpu *vcpu)
+{
+	if (!paging_off(&vcpu->registers))
+		return;
+	if (vcpu == &guest->vcpus[0])
+		guest->reset_seen = true;
+	else if (vcpu->phase == VCPU_JUDGED)
+		vcpu->phase = VCPU_SETTLING;
+	vcpu->still = 0;
+}
+
+static void stale_all(struct guest *guest, const char *reason)
+{
+	uint64_t real_ns = clock_real();
+
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		for (int check = 0; check < CHECKS; check++)
+			coverage_set(&guest->vcpus[i].coverage[check],
+				     guest->vcpus[i].usable == -EOPNOTSUPP ? COVERAGE_UNOBSERVABLE :
+									     COVERAGE_STALE,
+				     reason, real_ns);
+}
+
+static bool first_vcpu_moved(const struct guest *guest)
+{
+	const struct guest_vcpu *vcpu = &guest->vcpus[0];
+
+	if (vcpu->usable)
+		return false;
+	for (int t = 0; t < SYSCALL_TABLES; t++)
+		if (guest->table[t].known && guest->table[t].observed.error)
+			return true;
+	return vcpu->gdt.error || vcpu->idt.error || vcpu->registers.lstar != guest->kernel_lstar ||
+	       !view_same_place(&vcpu->gdt, &vcpu->gdt_expected) ||
+	       !view_same_place(&vcpu->idt, &vcpu->idt_expected);
+}
+
+/* A symbol file fits only now: the baseline that was made without it is made again. */
+static bool kernel_found_late(struct guest *guest)
+{
+	struct ka_kernel kernel;
+
+	if (guest->kernel.symbols || !guest->watch->symbols_count || guest->findings.count ||
+	    guest->cycles % LATE_KERNEL_CYCLES)
+		return false;
+	return !ka_kernel_find(guest->vm, guest->watch->symbols, guest->watch->symbols_count,
+			       &kernel) && kernel.symbols;
+}
+
+static int watch_read(struct guest *guest)
+{
+	int r = guest_scan(guest);
+
+	guest->going_down = false;
+	for (size_t i = 0; i < guest->vcpu_count; i++) {
+		const struct guest_vcpu *vcpu = &guest->vcpus[i];
+
+		if (!vcpu->usable && vcpu->phase == VCPU_JUDGED &&
+		    tables_emptied(&vcpu->registers))
+			guest->going_down = true;
+	}
+	return r;
+}
+
+static int watch_cycle(struct guest *guest)
+{
+	int r = watch_read(guest);
+
+	/* A torn read, or registers and page tables of different moments: the second read decides. */
+	if (!r && guest_differs(guest)) {
+		r = guest_scan_registers(guest);
+		if (!r)
+			r = watch_read(guest);
+		if (!r && (guest->going_down || first_vcpu_moved(guest)) &&
+		    guest_kernel_replaced(guest)) {
+			guest_wait_for_boot(guest);
+			guest_record(guest);
+			return 0;
+		}
+	}
+	if (r < 0) {
+		stale_all(guest, scan_reason(r));
+		return r;
+	}
+	if (guest->going_down) {
+		stale_all(guest, "the kernel has emptied its GDTR or IDTR: it goes down");
+		return 0;
+	}
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		if (guest->vcpus[i].phase != VCPU_JUDGED)
+			guest_record_vcpu(guest, &guest->vcpus[i]);
+	guest_judge(guest);
+	return 0;
+}
+
+int guest_cycle(struct guest *guest)
+{
+	uint64_t begin = clock_mono();
+	int r;
+
+	guest->check_now = false;
+	guest->cycles++;
+	r = guest_scan_registers(guest);
+	if (r < 0) {
+		stale_all(guest, scan_reason(r));
+		report_coverage(guest);
+		return r;
+	}
+	guest->info.vcpus = (unsigned int)guest->vcpu_count;
+	for (size_t i = 0; guest->phase == GUEST_WATCHED && i < guest->vcpu_count; i++)
+		if (guest->vcpus[i].present)
+			note_power(guest, &guest->vcpus[i]);
+	if (guest->phase == GUEST_WATCHED && guest->reset_seen)
+		guest_wait_for_boot(guest);
+	if (guest->phase == GUEST_WATCHED && kernel_found_late(guest)) {
+		guest_wait_for_boot(guest);
+		guest->same_boot = true;
+	}
+	if (guest->phase == GUEST_WATCHED)
+		r = watch_cycle(guest);
+	else
+		guest_record(guest);
+	guest->cycle_us = (clock_mono() - begin) / NS_PER_US;
+	report_coverage(guest);
+	return r == -EOWNERDEAD ? r : 0;
+}
+
+void guest_push(struct guest *guest, const struct ka_registers *registers, uint32_t changed)
+{
+	struct guest_vcpu *vcpu = NULL;
+
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		if (guest->vcpus[i].id == registers->vcpu)
+			vcpu = &guest->vcpus[i];
+	if (!vcpu || guest->phase != GUEST_WATCHED || registers->time_ns < guest->recorded_mono_ns)
+		return;
+	vcpu->registers = *registers;
+	vcpu->paging = ka_paging(registers);
+	note_power(guest, vcpu);
+	if (vcpu->phase != VCPU_JUDGED || guest->reset_seen || guest->going_down ||
+	    ka_registers_usable(registers))
+		return;
+	if (tables_emptied(registers)) {
+		guest->going_down = true;
+		return;
+	}
+	vcpu->long_mode = ka_long_mode(registers);
+	guest_judge_pushed(guest, vcpu, changed);
+	if (changed & (KA_CHANGED_GDTR | KA_CHANGED_IDTR))
+		guest->check_now = true;
+}
+
+bool guest_complete(const struct guest *guest)
+{
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		for (int check = 0; check < CHECKS; check++)
+			if (!coverage_seen(guest->vcpus[i].coverage[check].state))
+				return false;
+	return guest->vcpu_count;
+}
+
+bool guest_blind(const struct guest *guest)
+{
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		for (int check = 0; check < CHECKS; check++)
+			if (coverage_seen(guest->vcpus[i].coverage[check].state))
+				return false;
+	return true;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A watched VM: its kernel, its vCPUs, what is expected of them, and what is not as expected. */
+#ifndef MONITOR_GUEST_H
+#define MONITOR_GUEST_H
+
+#include "content.h"
+#include "event.h"
+#include "finding.h"
+#include "store.h"
+#include "view.h"
+
+#include <kvmaccess.h>
+
+/* What all guests of this monitor share. */
+struct watch {
+	struct event_stream *stream;
+	struct store *store;
+	const struct ka_symbols *const *symbols;
+	size_t symbols_count;
+	bool push_exact;         /* each change of a watched register is pushed */
+	const char *push_reason; /* why not */
+	uint64_t interval_ns;
+};
+
+enum { SYSCALL_TABLES = 2 };
+
+enum vcpu_phase {
+	VCPU_NEW,      /* no baseline of it yet */
+	VCPU_SETTLING, /* was taken down or put to another mode, and comes up again */
+	VCPU_JUDGED,
+};
+
+struct guest_vcpu {
+	unsigned int id;
+	enum vcpu_phase phase;
+	unsigned int still;          /* reads in a row that found the same */
+	bool present;                /* in the last read of the registers */
+	int usable;                  /* 0 or -errno: ka_registers_usable() */
+	struct ka_registers registers;
+	struct ka_paging paging;
+	bool long_mode;
+	bool idt_shared;             /* expected to be the same frames as the first vCPU's */
+	struct view gdt_expected, gdt_accepted, gdt;
+	struct view idt_expected, idt;
+	struct view table[SYSCALL_TABLES]; /* its place through this vCPU's page tables */
+	struct coverage coverage[CHECKS];
+};
+
+enum guest_phase { GUEST_WAITING, GUEST_WATCHED };
+
+/* How long the objects must have stood still before they are a baseline. */
+enum kernel_certainty {
+	KERNEL_RUNNING,   /* system_state says so */
+	KERNEL_LIKELY,    /* no symbols, but it looks like one that is up */
+	KERNEL_UNLIKELY,  /* nothing speaks for a kernel that we know */
+	KERNEL_BOOTING,   /* system_state says not yet */
+};
+
+struct guest_table {
+	bool known;
+	struct ka_syscall_table where;
+	struct view expected, observed;
+};
+
+struct guest {
+	const struct watch *watch;
+	struct ka_vm *vm;
+	struct ka_vm_info info;
+	char id[TEXT_UUID_MAX];
+	uint64_t appeared_mono_ns;
+
+	enum guest_phase phase;
+	bool reset_seen;       /* its first vCPU left paging: another boot will come */
+	bool going_down;       /* the kernel has emptied its IDTR, as it does before a reboot or kexec */
+	bool boots_before;     /* this run has recorded a boot of it */
+	bool same_boot;        /* the baseline is made anew for the same boot: its kernel was found late */
+	bool check_now;        /* something pushed asks for a look */
+	unsigned int generation;
+	uint64_t cycles;
+
+	bool kernel_found;     /* `kernel` is filled; its symbols may still be NULL */
+	int kernel_error;      /* of the last search */
+	uint64_t kernel_lstar, kernel_idtr; /* at the last search */
+	struct ka_kernel kernel;
+	struct guest_table table[SYSCALL_TABLES];
+	const char *table_reason; /* why there is none */
+	unsigned int still;
+	uint64_t still_since_ns;  /* CLOCK_MONOTONIC */
+
+	char baseline_id[33], baseline_digest[CONTENT_DIGEST_MAX], baseline_recorded_at[32];
+	char baseline_trust[16], baseline_trigger[16], boot_id[33];
+	unsigned int baseline_objects;
+	uint64_t recorded_mono_ns;
+	uint8_t outside_text[KA_IDT_MAX / 8]; /* gates that led outside of the text all along */
+
+	struct guest_vcpu *vcpus;
+	size_t vcpu_count;
+	struct ka_registers *registers;
+	size_t registers_max;
+	struct reader reader;
+	struct finding_table findings;
+	bool changed_coverage;
+	uint64_t changes_lost;     /* pushes lost since the last cycle */
+	uint64_t cycle_us;         /* what the last cycle took */
+	uint64_t judged;           /* cycles with a baseline */
+};
+
+/* Takes the VM over, also on failure. */
+int guest_new(const struct watch *watch, struct ka_vm *vm, struct guest **ret_guest);
+void guest_free(struct guest *guest);
+
+/* One look at everything. -EOWNERDEAD: the VM is gone. Other failures are states of checks. */
+int guest_cycle(struct guest *guest);
+/* A pushed change of registers. Sets check_now if a cycle should follow at once. */
+void guest_push(struct guest *guest, const struct ka_registers *registers, uint32_t changed);
+
+/* Is every check of every vCPU seen? Is none? */
+bool guest_complete(const struct guest *guest);
+bool guest_blind(const struct guest *guest);
+
+/* ---- parts, for the files of this noun ---- */
+
+/* guest_scan.c: reads. */
+int guest_scan_registers(struct guest *guest);
+int guest_scan(struct guest *guest);
+const char *scan_reason(int error);
+
+/* guest_record.c: baselines. */
+void guest_record(struct guest *guest);
+void guest_record_vcpu(struct guest *guest, struct guest_vcpu *vcpu);
+void guest_wait_for_boot(struct guest *guest);
+/* Has another kernel taken over (kexec, a reset that no poll saw)? */
+bool guest_kernel_replaced(struct guest *guest);
+/* Reads in a row and time that are needed. */
+bool record_is_due(enum kernel_certainty certainty, unsigned int still, uint64_t still_ns);
+
+/* guest_judge.c: comparisons. */
+bool guest_differs(const struct guest *guest);
+void guest_judge(struct guest *guest);
+void guest_judge_pushed(struct guest *guest, struct guest_vcpu *vcpu, uint32_t changed);
+void guest_close_findings(struct guest *guest, const char *restored_to);
+
+#endif

@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Holds what was read against what is expected, and opens and closes findings. */
+#include "guest.h"
+
+#include "check_cr0wp.h"
+#include "check_syscall.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "report.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* One look at a guest. */
+struct look {
+	struct guest *guest;
+	uint64_t real_ns, mono_ns;
+	const char *detected_by;
+	unsigned int reported; /* differences of the check at hand */
+};
+
+static void look_report(struct look *look, const struct guest_vcpu *vcpu,
+			struct difference *difference)
+{
+	struct guest *guest = look->guest;
+	const struct finding_owner owner = { .host_id = guest->watch->stream->host.id,
+					     .vm_id = guest->id,
+					     .generation = guest->generation };
+	struct finding *finding;
+	enum finding_news news;
+
+	look->reported++;
+	difference->vcpu = vcpu->id;
+	difference->long_mode = vcpu->long_mode;
+	difference->detected_by = look->detected_by;
+	if (finding_report(&guest->findings, &owner, difference, look->real_ns, look->mono_ns,
+			   &finding, &news) < 0)
+		return;
+	if (news == FINDING_OPENED)
+		finding->last_ok_ns = vcpu->coverage[difference->object.check].last_ok_ns;
+	if (news != FINDING_FOLDED)
+		report_violation(guest, finding);
+}
+
+/* What this look has seen to be in order again. */
+static void look_sweep(struct look *look, enum check_id check, int vcpu, int table, bool registers)
+{
+	const struct finding_scope scope = { .check = check, .vcpu = vcpu, .table = table,
+					     .registers = registers };
+	struct finding finding;
+
+	while (finding_sweep(&look->guest->findings, &scope, &finding))
+		report_restored(look->guest, &finding, "baseline", look->real_ns, look->mono_ns);
+}
+
+static void look_done(struct look *look, struct guest_vcpu *vcpu, enum check_id check,
+		      enum coverage_state state, const char *reason)
+{
+	coverage_set(&vcpu->coverage[check], state, reason, look->real_ns);
+	if (!look->reported)
+		vcpu->coverage[check].last_ok_ns = look->real_ns;
+}
+
+static void look_failed(struct look *look, struct guest_vcpu *vcpu, enum check_id check, int error)
+{
+	coverage_set(&vcpu->coverage[check],
+		     error == -EOPNOTSUPP || error == -EPERM ? COVERAGE_UNOBSERVABLE :
+							       COVERAGE_STALE,
+		     scan_reason(error), look->real_ns);
+}
+
+/* ---- tables -------------------------------------------------------------------------------- */
+
+static void judge_place(struct look *look, const struct guest_vcpu *vcpu,
+			const struct object_key *object, const struct view *expected,
+			const struct view *observed)
+{
+	struct difference difference = {
+		.object = *object,
+		.size = 8,
+		.expected = { expected->gva },
+		.observed = { observed->gva },
+		.expected_place = view_place(expected),
+		.observed_place = view_place(observed),
+	};
+
+	if (view_same_place(expected, observed))
+		return;
+	/* Where it is the second page that moved, say that page. */
+	for (unsigned int i = 0; i < expected->pages && i < observed->pages; i++)
+		if (expected->gpa[i] != observed->gpa[i]) {
+			difference.expected_place.gpa = expected->gpa[i];
+			difference.observed_place.gpa = observed->gpa[i];
+			break;
+		}
+	look_report(look, vcpu, &difference);
+}
+
+static void judge_entry(struct look *look, const struct guest_vcpu *vcpu,
+			const struct object_key *object, unsigned int entry_size,
+			unsigned int value_size, const struct view *expected,
+			const struct view *observed, bool outside_text)
+{
+	uint32_t offset = object->index * entry_size;
+	struct difference difference = {
+		.object = *object,
+		.size = value_size,
+		.gva = observed->gva + offset,
+		.gpa = view_gpa(observed, offset),
+		.outside_text = outside_text,
+	};
+
+	view_value(expected, offset, value_size, difference.expected);
+	view_value(observed, offset, value_size, difference.observed);
+	look_report(look, vcpu, &difference);
+}
+
+static uint32_t common_length(const struct view *a, const struct view *b)
+{
+	return a->len < b->len ? a->len : b->len;
+}
+
+/* Clean by the bytes alone, which is so in nearly every cycle. */
+static bool gdt_as_accepted(const struct guest_vcpu *vcpu)
+{
+	return vcpu->gdt_accepted.len && view_same_bytes(&vcpu->gdt_accepted, &vcpu->gdt);
+}
+
+static size_t gdt_found(const struct guest_vcpu *vcpu, uint16_t *index, size_t max)
+{
+	return gdt_differences(gdt_layout(vcpu->long_mode, vcpu->gdt_expected.limit),
+			       vcpu->gdt_expected.bytes, vcpu->gdt.bytes,
+			       common_length(&vcpu->gdt_expected, &vcpu->gdt), index, max);
+}
+
+static void judge_gdt(struct look *look, struct guest_vcpu *vcpu)
+{
+	struct object_key object = { .check = CHECK_GDT, .kind = OBJECT_GDTR,
+				     .vcpu = (int)vcpu->id };
+	const struct gdt_layout *layout = gdt_layout(vcpu->long_mode, vcpu->gdt_expected.limit);
+	uint16_t index[VIEW_GDT_BYTES / 8];
+	size_t count = 0;
+
+	look->reported = 0;
+	if (vcpu->gdt.error) {
+		look_failed(look, vcpu, CHECK_GDT, vcpu->gdt.error);
+		return;
+	}
+	judge_place(look, vcpu, &object, &vcpu->gdt_expected, &vcpu->gdt);
+	object.kind = OBJECT_GDT_DESCRIPTOR;
+	if (!gdt_as_accepted(vcpu)) {
+		count = gdt_found(vcpu, index, array_size(index));
+		if (!count)
+			view_copy(&vcpu->gdt_accepted, &vcpu->gdt);
+	}
+	for (size_t i = 0; i < count; i++) {
+		bool wide = layout->long_mode && gdt_rule(layout, index[i] + 1u) == GDT_UPPER;
+
+		object.index = index[i];
+		judge_entry(look, vcpu, &object, 8, wide ? 16 : 8, &vcpu->gdt_expected, &vcpu->gdt,
+			    false);
+	}
+	look_sweep(look, CHECK_GDT, (int)vcpu->id, -1, true);
+	look_sweep(look, CHECK_GDT, (int)vcpu->id, -1, false);
+	look_done(look, vcpu, CHECK_GDT, COVERAGE_OBSERVED, NULL);
+}
+
+/* The vCPU that read the contents for those that share its frames. */
+static const struct guest_vcpu *idt_reader(const struct guest *guest, const struct guest_vcpu *vcpu)
+{
+	if (vcpu->idt.contents)
+		return vcpu;
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		if (!guest->vcpus[i].usable && guest->vcpus[i].idt_shared)
+			return &guest->vcpus[i];
+	return vcpu;
+}
+
+static bool gate_outside_text(const struct guest *guest, unsigned int vector)
+{
+	return guest->outside_text[vector / 8] >> vector % 8 & 1;
+}
+
+static void judge_gates(struct look *look, const struct guest_vcpu *vcpu, int key_vcpu)
+{
+	struct object_key object = { .check = CHECK_IDT, .kind = OBJECT_IDT_GATE,
+				     .vcpu = key_vcpu };
+	unsigned int size = idt_gate_size(vcpu->long_mode), next = 0;
+	struct view observed = vcpu->idt;
+	uint32_t len = common_length(&vcpu->idt_expected, &vcpu->idt);
+	uint16_t index[KA_IDT_MAX * 2];
+	size_t count;
+
+	observed.bytes = idt_reader(look->guest, vcpu)->idt.bytes;
+	count = idt_differences(vcpu->long_mode, vcpu->idt_expected.bytes, observed.bytes, len,
+				index, array_size(index));
+	for (size_t i = 0; i < count; i++) {
+		object.index = index[i];
+		judge_entry(look, vcpu, &object, size, size, &vcpu->idt_expected, &observed, false);
+	}
+	/* Those that were wrong from the start, where they are as they were. */
+	for (unsigned int vector = 0; vector < len / size && vector < KA_IDT_MAX; vector++) {
+		if (next < count && index[next] == vector) {
+			next++;
+			continue;
+		}
+		object.index = vector;
+		if (gate_outside_text(look->guest, vector))
+			judge_entry(look, vcpu, &object, size, size, &vcpu->idt_expected, &observed,
+				    true);
+	}
+}
+
+static void judge_idt(struct look *look, struct guest_vcpu *vcpu, bool *shared_done)
+{
+	struct object_key object = { .check = CHECK_IDT, .kind = OBJECT_IDTR,
+				     .vcpu = (int)vcpu->id };
+	bool shared;
+
+	look->reported = 0;
+	if (vcpu->idt.error) {
+		look_failed(look, vcpu, CHECK_IDT, vcpu->idt.error);
+		return;
+	}
+	judge_place(look, vcpu, &object, &vcpu->idt_expected, &vcpu->idt);
+	/* One table for all vCPUs is one object; a vCPU that was given another has its own. */
+	shared = vcpu->idt_shared && view_same_place(&vcpu->idt_expected, &vcpu->idt);
+	if (!shared || !*shared_done)
+		judge_gates(look, vcpu, shared ? OBJECT_SHARED : (int)vcpu->id);
+	if (shared && !*shared_done)
+		look_sweep(look, CHECK_IDT, OBJECT_SHARED, -1, false);
+	*shared_done |= shared;
+	look_sweep(look, CHECK_IDT, (int)vcpu->id, -1, true);
+	look_sweep(look, CHECK_IDT, (int)vcpu->id, -1, false);
+	look_done(look, vcpu, CHECK_IDT, COVERAGE_OBSERVED, NULL);
+}
+
+static void judge_table(struct look *look, const struct guest_vcpu *vcpu, int t)
+{
+	struct guest_table *table = &look->guest->table[t];
+	struct object_key object = { .check = CHECK_SYSCALL_TABLE, .kind = OBJECT_SYSCALL_TABLE,
+				     .table = t, .vcpu = OBJECT_SHARED };
+	unsigned int size = table->where.entry_size;
+	uint16_t index[KA_SYSCALLS_MAX];
+	size_t count;
+
+	judge_place(look, vcpu, &object, &table->expected, &table->observed);
+	object.kind = OBJECT_SYSCALL_ENTRY;
+	count = syscall_differences(size, table->expected.bytes, table->observed.bytes,
+				    common_length(&table->expected, &table->observed), index,
+				    array_size(index));
+	for (size_t i = 0; i < count; i++) {
+		object.index = index[i];
+		judge_entry(look, vcpu, &object, size, size, &table->expected, &table->observed,
+			    false);
+	}
+	look_sweep(look, CHECK_SYSCALL_TABLE, OBJECT_SHARED, t, true);
+	look_sweep(look, CHECK_SYSCALL_TABLE, OBJECT_SHARED, t, false);
+}
+
+/* Once for all vCPUs; first_error: of the native table. */
+static int judge_tables(struct look *look, const struct guest_vcpu *vcpu)
+{
+	struct guest *guest = look->guest;
+
+	look->reported = 0;
+	for (int t = 0; t < SYSCALL_TABLES; t++) {
+		if (!guest->table[t].known)
+			continue;
+		if (guest->table[t].observed.error)
+			return guest->table[t].observed.error;
+		judge_table(look, vcpu, t);
+	}
+	return 0;
+}
+
+static void judge_syscalls(struct look *look, struct guest_vcpu *vcpu, int error)
+{
+	struct guest *guest = look->guest;
+
+	if (!guest->table[KA_SYSCALL_NATIVE].known) {
+		coverage_set(&vcpu->coverage[CHECK_SYSCALL_TABLE], COVERAGE_UNOBSERVABLE,
+			     guest->table_reason, look->real_ns);
+		return;
+	}
+	if (error) {
+		look_failed(look, vcpu, CHECK_SYSCALL_TABLE, error);
+		return;
+	}
+	for (int t = 0; t < SYSCALL_TABLES; t++) {
+		struct object_key object = { .check = CHECK_SYSCALL_TABLE,
+					     .kind = OBJECT_SYSCALL_TABLE, .table = t,
+					     .vcpu = (int)vcpu->id };
+
+		/* A user CR3 under KPTI does not map the table, and cannot lead a call to another. */
+		if (!guest->table[t].known || vcpu->table[t].error)
+			continue;
+		judge_place(look, vcpu, &object, &guest->table[t].expected, &vcpu->table[t]);
+		look_sweep(look, CHECK_SYSCALL_TABLE, (int)vcpu->id, t, true);
+	}
+	look_done(look, vcpu, CHECK_SYSCALL_TABLE, COVERAGE_OBSERVED, NULL);
+}
+
+/* ---- registers ----------------------------------------------------------------------------- */
+
+static void judge_wp(struct look *look, struct guest_vcpu *vcpu)
+{
+	struct difference difference = {
+		.object = { .check = CHECK_CR0_WP, .kind = OBJECT_CR0_WP, .vcpu = (int)vcpu->id },
+		.size = 8,
+		.expected = { vcpu->registers.cr0 | CR0_WP },
+		.observed = { vcpu->registers.cr0 },
+	};
+
+	look->reported = 0;
+	if (cr0_wp_clear(vcpu->registers.cr0))
+		look_report(look, vcpu, &difference);
+	look_sweep(look, CHECK_CR0_WP, (int)vcpu->id, -1, false);
+}
+
+static void cover_wp(struct look *look, struct guest_vcpu *vcpu)
+{
+	const struct watch *watch = look->guest->watch;
+	enum coverage_state state = COVERAGE_SAMPLED;
+	const char *reason;
+
+	if (!watch->push_exact) {
+		reason = watch->push_reason;
+	} else if (vcpu->registers.flags & KA_REGISTERS_WP_SAMPLED) {
+		reason = "CR0.WP changes do not exit on this host";
+	} else if (look->guest->changes_lost) {
+		reason = "pushed changes were lost in this cycle";
+	} else {
+		state = COVERAGE_OBSERVED;
+		reason = NULL;
+	}
+	look_done(look, vcpu, CHECK_CR0_WP, state, reason);
+}
+
+/* ---- a whole guest ------------------------------------------------------------------------- */
+
+static bool table_differs(const struct guest_table *table)
+{
+	return table->observed.error || !view_same_place(&table->expected, &table->observed) ||
+	       !view_same_bytes(&table->expected, &table->observed);
+}
+
+static bool vcpu_differs(const struct guest *guest, const struct guest_vcpu *vcpu)
+{
+	if (vcpu->gdt.error || vcpu->idt.error ||
+	    !view_same_place(&vcpu->gdt_expected, &vcpu->gdt) ||
+	    !view_same_place(&vcpu->idt_expected, &vcpu->idt) || cr0_wp_clear(vcpu->registers.cr0))
+		return true;
+	if (!gdt_as_accepted(vcpu) && gdt_found(vcpu, NULL, 0))
+		return true;
+	for (int t = 0; t < SYSCALL_TABLES; t++)
+		if (guest->table[t].known && !vcpu->table[t].error &&
+		    !view_same_place(&guest->table[t].expected, &vcpu->table[t]))
+			return true;
+	return memcmp(vcpu->idt_expected.bytes, idt_reader(guest, vcpu)->idt.bytes,
+		      vcpu->idt_expected.len);
+}
+
+bool guest_differs(const struct guest *guest)
+{
+	for (int t = 0; t < SYSCALL_TABLES; t++)
+		if (guest->table[t].known && table_differs(&guest->table[t]))
+			return true;
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		if (!guest->vcpus[i].usable && guest->vcpus[i].phase == VCPU_JUDGED &&
+		    vcpu_differs(guest, &guest->vcpus[i]))
+			return true;
+	return false;
+}
+
+static void vcpu_unjudged(struct look *look, struct guest_vcpu *vcpu)
+{
+	const char *reason = !vcpu->present ? "no such vCPU now" :
+			     vcpu->usable   ? scan_reason(vcpu->usable) :
+					      "the vCPU comes up: no baseline of it yet";
+
+	for (int check = 0; check < CHECKS; check++)
+		coverage_set(&vcpu->coverage[check],
+			     vcpu->usable == -EOPNOTSUPP ? COVERAGE_UNOBSERVABLE : COVERAGE_STALE,
+			     reason, look->real_ns);
+}
+
+void guest_judge(struct guest *guest)
+{
+	struct look look = { .guest = guest, .real_ns = clock_real(), .mono_ns = clock_mono(),
+			     .detected_by = "poll" };
+	bool shared_done = false, tables_done = false;
+	unsigned int table_differences = 0;
+	int table_error = 0;
+
+	finding_round(&guest->findings);
+	for (size_t i = 0; i < guest->vcpu_count; i++) {
+		struct guest_vcpu *vcpu = &guest->vcpus[i];
+
+		if (vcpu->usable || vcpu->phase != VCPU_JUDGED) {
+			vcpu_unjudged(&look, vcpu);
+			continue;
+		}
+		judge_gdt(&look, vcpu);
+		judge_idt(&look, vcpu, &shared_done);
+		if (!tables_done) {
+			table_error = judge_tables(&look, vcpu);
+			table_differences = look.reported;
+			tables_done = true;
+		}
+		look.reported = table_differences;
+		judge_syscalls(&look, vcpu, table_error);
+		judge_wp(&look, vcpu);
+		cover_wp(&look, vcpu);
+	}
+	guest->changes_lost = 0;
+	guest->judged++;
+}
+
+/* Judges a table register that was pushed, by the page tables that were in force then. */
+static void judge_pushed_place(struct look *look, struct guest_vcpu *vcpu, enum check_id check,
+			       const struct ka_table_register *reg, const struct view *expected)
+{
+	const struct object_key object = {
+		.check = check,
+		.kind = check == CHECK_GDT ? OBJECT_GDTR : OBJECT_IDTR,
+		.vcpu = (int)vcpu->id,
+	};
+	struct view observed = { .gva = reg->base, .limit = reg->limit, .len = expected->len,
+				 .pages = expected->pages };
+	struct ka_translation translation;
+
+	for (unsigned int i = 0; i < expected->pages; i++) {
+		uint64_t gva = i ? (reg->base & ~4095ull) + 4096ull * i : reg->base;
+
+		if (ka_translate(look->guest->vm, &vcpu->paging, gva, &translation) &&
+		    (!look->guest->kernel_found ||
+		     ka_translate(look->guest->vm, &look->guest->kernel.paging, gva, &translation)))
+			/* Page tables have changed since: no verdict from here, the cycle looks. */
+			return;
+		observed.gpa[i] = translation.gpa;
+	}
+	look->reported = 0;
+	judge_place(look, vcpu, &object, expected, &observed);
+	look_sweep(look, check, (int)vcpu->id, -1, true);
+}
+
+void guest_judge_pushed(struct guest *guest, struct guest_vcpu *vcpu, uint32_t changed)
+{
+	uint64_t real_ns = clock_real(), mono_ns = clock_mono(), at = vcpu->registers.time_ns;
+	struct look look = {
+		.guest = guest,
+		.real_ns = at && at < mono_ns ? real_ns - (mono_ns - at) : real_ns,
+		.mono_ns = at && at < mono_ns ? at : mono_ns,
+		.detected_by = "push",
+	};
+
+	finding_round(&guest->findings);
+	judge_wp(&look, vcpu);
+	if (changed & KA_CHANGED_GDTR)
+		judge_pushed_place(&look, vcpu, CHECK_GDT, &vcpu->registers.gdtr,
+				   &vcpu->gdt_expected);
+	if (changed & KA_CHANGED_IDTR)
+		judge_pushed_place(&look, vcpu, CHECK_IDT, &vcpu->registers.idtr,
+				   &vcpu->idt_expected);
+}
+
+void guest_close_findings(struct guest *guest, const char *restored_to)
+{
+	struct finding finding;
+
+	while (finding_pop(&guest->findings, &finding))
+		report_restored(guest, &finding, restored_to, clock_real(), clock_mono());
+}

@@ -1,0 +1,594 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Decides when a guest's kernel is up, and makes the baseline of its boot. */
+#include "guest.h"
+
+#include "check_cr0wp.h"
+#include "cleanup.h"
+#include "clock.h"
+#include "log.h"
+#include "report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { STILL_READS = 3, STILL_READS_UNLIKELY = 10, SYSTEM_STATE_MAX = 8 };
+
+static const char *const table_objects[SYSCALL_TABLES] = {
+	[KA_SYSCALL_NATIVE] = "syscall_table",
+	[KA_SYSCALL_IA32] = "syscall_table_ia32",
+};
+
+bool record_is_due(enum kernel_certainty certainty, unsigned int still, uint64_t still_ns)
+{
+	switch (certainty) {
+	case KERNEL_RUNNING:
+		return still >= STILL_READS;
+	case KERNEL_LIKELY:
+		return still >= STILL_READS && still_ns >= 2 * NS_PER_S;
+	case KERNEL_UNLIKELY:
+		return still >= STILL_READS_UNLIKELY && still_ns >= 10 * NS_PER_S;
+	case KERNEL_BOOTING:
+		break;
+	}
+	return false;
+}
+
+/* ---- which kernel -------------------------------------------------------------------------- */
+
+static void tables_find(struct guest *guest)
+{
+	guest->table_reason = "no symbols for this kernel: give --vmlinux";
+	for (int t = 0; t < SYSCALL_TABLES; t++) {
+		struct guest_table *table = &guest->table[t];
+		int r = guest->kernel.symbols ? 0 : -ENODATA;
+
+		table->known = false;
+		if (!r)
+			r = ka_syscall_table_find(guest->vm, &guest->kernel, t, &table->where);
+		if (t == KA_SYSCALL_NATIVE && r < 0 && guest->kernel.symbols)
+			guest->table_reason = "no system call table found in this kernel";
+		if (r < 0 || !table->where.count || table->where.count > KA_SYSCALLS_MAX ||
+		    (table->where.entry_size != 4 && table->where.entry_size != 8))
+			continue;
+		for (int i = 0; i < 2; i++) {
+			struct view *view = i ? &table->observed : &table->expected;
+
+			if (!view->bytes)
+				view->bytes = malloc(VIEW_SYSCALL_BYTES);
+			view->capacity = view->bytes ? VIEW_SYSCALL_BYTES : 0;
+			view_aim(view, table->where.gva, 0,
+				 table->where.count * table->where.entry_size);
+		}
+		table->known = table->expected.bytes && table->observed.bytes;
+	}
+}
+
+static void kernel_find(struct guest *guest, const struct guest_vcpu *boot_vcpu)
+{
+	uint64_t lstar = boot_vcpu->registers.lstar, idtr = boot_vcpu->registers.idtr.base;
+	bool same = guest->kernel_lstar == lstar && guest->kernel_idtr == idtr;
+	int r;
+
+	if (same && guest->kernel_found)
+		return;
+	/* A guest that is no Linux is asked less often. */
+	if (same && guest->kernel_error != -EAGAIN && guest->cycles % 8)
+		return;
+	guest->kernel_lstar = lstar;
+	guest->kernel_idtr = idtr;
+	r = ka_kernel_find(guest->vm, guest->watch->symbols, guest->watch->symbols_count,
+			   &guest->kernel);
+	if (r == -ENODATA && guest->watch->symbols_count)
+		r = ka_kernel_find(guest->vm, NULL, 0, &guest->kernel);
+	guest->kernel_error = r;
+	guest->kernel_found = !r;
+	if (r < 0)
+		memset(&guest->kernel, 0, sizeof(guest->kernel));
+	log_debug("%s: kernel: %s, build-id %s, slide 0x%" PRIx64, guest->info.name,
+		  r < 0 ? strerror(-r) : guest->kernel.symbols ? "found" : "no symbols",
+		  guest->kernel.build_id, guest->kernel.slide);
+	tables_find(guest);
+}
+
+static enum kernel_certainty certainty_of(struct guest *guest, const struct guest_vcpu *vcpu)
+{
+	const struct ka_registers *registers = &vcpu->registers;
+	uint64_t half = vcpu->long_mode ? 1ull << 63 : 0x80000000;
+	uint32_t state = 0;
+
+	if (guest->kernel.symbols &&
+	    !ka_symbol_read(guest->vm, &guest->kernel, "system_state", &state, sizeof(state)))
+		/* SYSTEM_RUNNING is 3, and was 2 before 5.16 (a name for freeing initmem came in). */
+		return state >= 2 && state <= SYSTEM_STATE_MAX ? KERNEL_RUNNING : KERNEL_BOOTING;
+	/* Firmware and boot loaders live in the lower half. */
+	if (registers->idtr.base < half)
+		return KERNEL_BOOTING;
+	if (guest->kernel_error == -EAGAIN && guest->watch->symbols_count)
+		return KERNEL_UNLIKELY;
+	if (vcpu->long_mode && !registers->lstar && !(registers->flags & KA_REGISTERS_NO_MSRS))
+		return KERNEL_UNLIKELY;
+	return KERNEL_LIKELY;
+}
+
+bool guest_kernel_replaced(struct guest *guest)
+{
+	struct ka_kernel kernel;
+
+	if (!guest->kernel.symbols ||
+	    ka_kernel_find(guest->vm, guest->watch->symbols, guest->watch->symbols_count,
+			   &kernel) < 0)
+		return false;
+	/* LSTAR alone may be a hook; ka_kernel_find() wants the IDT and the build-id to agree. */
+	return kernel.symbols && (kernel.slide != guest->kernel.slide ||
+				  strcmp(kernel.build_id, guest->kernel.build_id));
+}
+
+/* ---- standing still ------------------------------------------------------------------------ */
+
+/* Takes what was read as the candidate; counts the reads in a row that found the same. */
+static void vcpu_candidate(struct guest_vcpu *vcpu)
+{
+	const struct gdt_layout *layout = gdt_layout(vcpu->long_mode, vcpu->gdt.limit);
+
+	if (vcpu->usable || vcpu->gdt.error || vcpu->idt.error) {
+		vcpu->still = 0;
+		return;
+	}
+	if (vcpu->still && view_same_place(&vcpu->gdt, &vcpu->gdt_expected) &&
+	    view_same_place(&vcpu->idt, &vcpu->idt_expected) &&
+	    view_same_bytes(&vcpu->idt, &vcpu->idt_expected) &&
+	    (view_same_bytes(&vcpu->gdt, &vcpu->gdt_expected) ||
+	     !gdt_differences(layout, vcpu->gdt_expected.bytes, vcpu->gdt.bytes, vcpu->gdt.len,
+			      NULL, 0))) {
+		vcpu->still++;
+		return;
+	}
+	view_copy(&vcpu->gdt_expected, &vcpu->gdt);
+	view_copy(&vcpu->idt_expected, &vcpu->idt);
+	vcpu->still = 1;
+}
+
+static unsigned int tables_candidate(struct guest *guest)
+{
+	unsigned int still = UINT32_MAX;
+
+	for (int t = 0; t < SYSCALL_TABLES; t++) {
+		struct guest_table *table = &guest->table[t];
+
+		if (!table->known)
+			continue;
+		if (table->observed.error) {
+			still = 0;
+		} else if (!guest->still || !view_same_place(&table->observed, &table->expected) ||
+			   !view_same_bytes(&table->observed, &table->expected)) {
+			view_copy(&table->expected, &table->observed);
+			still = 1;
+		}
+	}
+	return still;
+}
+
+static void candidate(struct guest *guest, uint64_t mono_ns)
+{
+	unsigned int still = tables_candidate(guest);
+
+	for (size_t i = 0; i < guest->vcpu_count; i++) {
+		struct guest_vcpu *vcpu = &guest->vcpus[i];
+
+		vcpu_candidate(vcpu);
+		if (vcpu->still && vcpu->still < still)
+			still = vcpu->still;
+	}
+	if (!guest->vcpus[0].still)
+		still = 0;
+	/* A table that stood still has no count of its own. */
+	guest->still = still > guest->still + 1 ? guest->still + 1 : still;
+	if (guest->still <= 1)
+		guest->still_since_ns = mono_ns;
+}
+
+/* ---- the baseline -------------------------------------------------------------------------- */
+
+static void hash_hex(char ret_hex[static 33], const char *text)
+{
+	unsigned char hash[16];
+
+	crypto_generichash(hash, sizeof(hash), (const unsigned char *)text, strlen(text), NULL, 0);
+	text_bytes(ret_hex, hash, sizeof(hash));
+}
+
+static void fingerprint(const struct guest *guest, char ret_hex[static 33])
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "%s\n%s\n%d\n%" PRIu64 "\n%d\n%s\n%" PRIx64 "\n%" PRIx64,
+		 guest->id, guest->watch->stream->host.boot_id, (int)guest->info.pid,
+		 guest->info.start_ticks, guest->info.fd, guest->kernel.build_id,
+		 guest->kernel.slide, guest->kernel.symbols ? 0 : guest->vcpus[0].registers.lstar);
+	hash_hex(ret_hex, text);
+}
+
+static void content_take(const struct guest *guest, struct content *content, uint64_t real_ns)
+{
+	static const enum content_object objects[SYSCALL_TABLES] = {
+		[KA_SYSCALL_NATIVE] = CONTENT_SYSCALL,
+		[KA_SYSCALL_IA32] = CONTENT_SYSCALL_IA32,
+	};
+	const struct guest_vcpu *vcpu = &guest->vcpus[0];
+
+	content->long_mode = vcpu->long_mode;
+	text_clean(content->release, sizeof(content->release), guest->kernel.release);
+	strcpy(content->trust, "tofu");
+	text_time(content->recorded_at, real_ns);
+	content_take_gdt(content, gdt_layout(vcpu->long_mode, vcpu->gdt.limit),
+			 vcpu->gdt_expected.bytes, vcpu->gdt_expected.len);
+	/* The accessed bit is not part of what a kernel build has. */
+	for (unsigned int i = 0; i < content->count[CONTENT_GDT]; i++)
+		gdt_settle(gdt_layout(vcpu->long_mode, 0),
+			   (uint8_t *)content->entry[CONTENT_GDT][i].value, 8);
+	content_take_idt(content, &guest->kernel, vcpu->idt_expected.bytes, vcpu->idt_expected.len);
+	for (int t = 0; t < SYSCALL_TABLES; t++)
+		if (guest->table[t].known)
+			content_take_syscalls(content, objects[t], &guest->kernel,
+					      guest->table[t].where.entry_size,
+					      guest->table[t].expected.bytes,
+					      guest->table[t].expected.len);
+}
+
+/* From the candidate of a vCPU to what is expected of it. */
+static void vcpu_expect(struct guest *guest, struct guest_vcpu *vcpu, const struct content *content)
+{
+	const struct gdt_layout *layout = gdt_layout(vcpu->long_mode, vcpu->gdt.limit);
+
+	gdt_settle(layout, vcpu->gdt_expected.bytes, vcpu->gdt_expected.len);
+	if (content->long_mode == vcpu->long_mode) {
+		content_apply_gdt(content, layout, vcpu->gdt_expected.bytes,
+				  vcpu->gdt_expected.len);
+		content_apply_idt(content, &guest->kernel, vcpu->idt_expected.bytes,
+				  vcpu->idt_expected.len);
+	}
+	/* A table of another length than the build has differs in its register's limit. */
+	if (content->count[CONTENT_GDT] != vcpu->gdt_expected.len / 8)
+		vcpu->gdt_expected.limit = content->count[CONTENT_GDT] * 8 - 1;
+	if (content->count[CONTENT_IDT] != vcpu->idt_expected.len / idt_gate_size(vcpu->long_mode))
+		vcpu->idt_expected.limit =
+			content->count[CONTENT_IDT] * idt_gate_size(vcpu->long_mode) - 1;
+	vcpu->gdt_accepted.len = 0;
+	vcpu->phase = VCPU_JUDGED;
+}
+
+static void vcpu_expect_idt_place(struct guest *guest, struct guest_vcpu *vcpu)
+{
+	struct guest_vcpu *first = &guest->vcpus[0];
+
+	/* Linux has one IDT for all CPUs. Where this is no Linux, each may have its own. */
+	if (guest->kernel.symbols && first->phase == VCPU_JUDGED)
+		view_copy(&vcpu->idt_expected, &first->idt_expected);
+	vcpu->idt_shared = view_same_place(&vcpu->idt_expected, &first->idt_expected) &&
+			   view_same_bytes(&vcpu->idt_expected, &first->idt_expected);
+}
+
+static void mark_outside_text(struct guest *guest)
+{
+	const struct guest_vcpu *vcpu = &guest->vcpus[0];
+	unsigned int size = idt_gate_size(vcpu->long_mode);
+	uint64_t raw[2];
+
+	memset(guest->outside_text, 0, sizeof(guest->outside_text));
+	for (unsigned int i = 0; i < vcpu->idt_expected.len / size && i < KA_IDT_MAX; i++) {
+		view_value(&vcpu->idt_expected, i * size, size, raw);
+		if (guest->kernel.symbols &&
+		    idt_gate_outside_text(&guest->kernel, vcpu->long_mode, raw))
+			guest->outside_text[i / 8] |= (uint8_t)(1u << i % 8);
+	}
+}
+
+static void place_restore(struct guest *guest, const char *object, int vcpu, struct view *view)
+{
+	struct view stored = { 0 };
+
+	if (store_place_find(guest->watch->store, guest->id, guest->generation, object, vcpu,
+			     &stored) < 0)
+		return;
+	view->gva = stored.gva;
+	view->limit = stored.limit;
+	view->pages = stored.pages;
+	memcpy(view->gpa, stored.gpa, sizeof(view->gpa));
+}
+
+static int places_save(struct guest *guest)
+{
+	struct store *store = guest->watch->store;
+	int r = 0;
+
+	for (size_t i = 0; !r && i < guest->vcpu_count; i++) {
+		const struct guest_vcpu *vcpu = &guest->vcpus[i];
+
+		if (vcpu->phase != VCPU_JUDGED)
+			continue;
+		r = store_place_save(store, guest->id, guest->generation, "gdtr", (int)vcpu->id,
+				     &vcpu->gdt_expected);
+		if (!r)
+			r = store_place_save(store, guest->id, guest->generation, "idtr",
+					     (int)vcpu->id, &vcpu->idt_expected);
+	}
+	for (int t = 0; !r && t < SYSCALL_TABLES; t++)
+		if (guest->table[t].known)
+			r = store_place_save(store, guest->id, guest->generation, table_objects[t],
+					     OBJECT_SHARED, &guest->table[t].expected);
+	return r;
+}
+
+/* The monitor was started again in the same boot: places that moved meanwhile have moved. */
+static void places_restore(struct guest *guest)
+{
+	for (size_t i = 0; i < guest->vcpu_count; i++) {
+		struct guest_vcpu *vcpu = &guest->vcpus[i];
+
+		if (vcpu->phase != VCPU_JUDGED)
+			continue;
+		place_restore(guest, "gdtr", (int)vcpu->id, &vcpu->gdt_expected);
+		place_restore(guest, "idtr", (int)vcpu->id, &vcpu->idt_expected);
+	}
+	for (int t = 0; t < SYSCALL_TABLES; t++)
+		if (guest->table[t].known)
+			place_restore(guest, table_objects[t], OBJECT_SHARED,
+				      &guest->table[t].expected);
+}
+
+/* Which boot of the VM this is, counted by the store across runs of the monitor. */
+static int generation_find(const struct guest *guest, const char *fingerprint,
+			   unsigned int *ret_generation, bool *ret_again)
+{
+	struct store_boot latest;
+	int r;
+
+	if (guest->same_boot) {
+		*ret_generation = guest->generation;
+		*ret_again = false;
+		return 0;
+	}
+	r = guest->boots_before ? -ENOENT :
+				  store_boot_find(guest->watch->store, guest->id, fingerprint, &latest);
+	*ret_again = !r;
+	if (r == -ENOENT)
+		r = store_boot_find(guest->watch->store, guest->id, NULL, &latest);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	*ret_generation = *ret_again ? latest.generation : r ? 1 : latest.generation + 1;
+	return 0;
+}
+
+/* Describes the boot. *ret_again: the store has had this very boot. */
+static int boot_enter(const struct guest *guest, uint64_t real_ns, struct store_boot *ret_boot,
+		      bool *ret_again)
+{
+	struct store_boot boot = { .slide = guest->kernel.slide };
+	int r;
+
+	fingerprint(guest, boot.fingerprint);
+	r = generation_find(guest, boot.fingerprint, &boot.generation, ret_again);
+	if (r < 0)
+		return r;
+	snprintf(boot.vm_id, sizeof(boot.vm_id), "%s", guest->id);
+	text_clean(boot.vm_name, sizeof(boot.vm_name), guest->info.name);
+	text_time(boot.recorded_at, real_ns);
+	if (guest->kernel.symbols && guest->kernel.build_id[0])
+		snprintf(boot.kernel_key, sizeof(boot.kernel_key), "%s", guest->kernel.build_id);
+	else
+		snprintf(boot.kernel_key, sizeof(boot.kernel_key), "vm:%s/%u", boot.fingerprint,
+			 boot.generation);
+	*ret_boot = boot;
+	return 0;
+}
+
+static void expect_all(struct guest *guest, const struct content *content)
+{
+	static const enum content_object objects[SYSCALL_TABLES] = {
+		[KA_SYSCALL_NATIVE] = CONTENT_SYSCALL,
+		[KA_SYSCALL_IA32] = CONTENT_SYSCALL_IA32,
+	};
+
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		if (guest->vcpus[i].still)
+			vcpu_expect(guest, &guest->vcpus[i], content);
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		if (guest->vcpus[i].phase == VCPU_JUDGED)
+			guest->vcpus[i].idt_shared =
+				view_same_place(&guest->vcpus[i].idt_expected,
+						&guest->vcpus[0].idt_expected) &&
+				view_same_bytes(&guest->vcpus[i].idt_expected,
+						&guest->vcpus[0].idt_expected);
+	for (int t = 0; t < SYSCALL_TABLES; t++)
+		if (guest->table[t].known)
+			content_apply_syscalls(content, objects[t], &guest->kernel,
+					       guest->table[t].where.entry_size,
+					       guest->table[t].expected.bytes,
+					       guest->table[t].expected.len);
+	mark_outside_text(guest);
+}
+
+static void baseline_describe(struct guest *guest, const struct store_boot *boot,
+			      const struct content *content, const char *trigger)
+{
+	char text[320];
+
+	content_digest(content, guest->baseline_digest);
+	snprintf(text, sizeof(text), "%s\n%u\n%s\n%s", boot->vm_id, boot->generation,
+		 boot->kernel_key, guest->baseline_digest);
+	hash_hex(guest->baseline_id, text);
+	snprintf(guest->baseline_trust, sizeof(guest->baseline_trust), "%s", content->trust);
+	snprintf(guest->baseline_trigger, sizeof(guest->baseline_trigger), "%s", trigger);
+	snprintf(guest->baseline_recorded_at, sizeof(guest->baseline_recorded_at), "%s",
+		 content->recorded_at);
+	guest->baseline_objects = content_kept(content);
+}
+
+static int baseline_make(struct guest *guest, uint64_t real_ns)
+{
+	_cleanup_free_ struct content *content = calloc(1, sizeof(*content));
+	struct store *store = guest->watch->store;
+	bool again = false, known;
+	struct store_boot boot;
+	int r = content ? boot_enter(guest, real_ns, &boot, &again) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	r = store_content_load(store, boot.kernel_key, content);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	known = !r;
+	if (!known)
+		content_take(guest, content, real_ns);
+	guest->generation = boot.generation;
+	expect_all(guest, content);
+	/* Without KASLR a reboot that happened meanwhile looks the same, and may place per-CPU data
+	 * elsewhere. */
+	if (again && (boot.slide || !guest->kernel.symbols))
+		places_restore(guest);
+	r = store_begin(store);
+	if (!r && !known)
+		r = store_content_save(store, boot.kernel_key, content, &guest->kernel);
+	if (!r)
+		r = store_boot_save(store, &boot);
+	if (!r)
+		r = places_save(guest);
+	if (!r)
+		r = store_commit(store);
+	if (r < 0) {
+		store_rollback(store);
+		return r;
+	}
+	baseline_describe(guest, &boot, content,
+			  guest->boots_before && !guest->same_boot ? "reboot" : known ? "store" : "first");
+	return 0;
+}
+
+static void set_all(struct guest *guest, enum coverage_state state, const char *reason,
+		    uint64_t real_ns)
+{
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		for (int check = 0; check < CHECKS; check++)
+			coverage_set(&guest->vcpus[i].coverage[check],
+				     guest->vcpus[i].usable == -EOPNOTSUPP ?
+					     COVERAGE_UNOBSERVABLE : state,
+				     reason, real_ns);
+}
+
+static void record(struct guest *guest, uint64_t real_ns, uint64_t mono_ns)
+{
+	int r = baseline_make(guest, real_ns);
+
+	if (r < 0) {
+		if (!(guest->cycles % 60) || guest->still == STILL_READS)
+			log_error("%s: no baseline: the store cannot be read or written: %s",
+				  guest->info.name, store_error(guest->watch->store));
+		for (size_t i = 0; i < guest->vcpu_count; i++) {
+			guest->vcpus[i].phase = VCPU_NEW;
+			guest->vcpus[i].still = 0;
+			guest->vcpus[i].idt_shared = false;
+		}
+		guest->still = 1;
+		set_all(guest, COVERAGE_STALE, "the store cannot be read or written", real_ns);
+		return;
+	}
+	guest->phase = GUEST_WATCHED;
+	guest->boots_before = true;
+	guest->same_boot = false;
+	guest->recorded_mono_ns = mono_ns;
+	report_baseline(guest, real_ns, mono_ns);
+	guest_judge(guest);
+}
+
+void guest_record(struct guest *guest)
+{
+	uint64_t real_ns = clock_real(), mono_ns = clock_mono();
+	struct guest_vcpu *vcpu = guest->vcpus;
+	enum kernel_certainty certainty;
+	int r;
+
+	if (!guest->vcpu_count)
+		return;
+	if (vcpu->usable) {
+		guest->still = 0;
+		guest->kernel_found = false;
+		set_all(guest, COVERAGE_STALE, scan_reason(vcpu->usable), real_ns);
+		return;
+	}
+	kernel_find(guest, vcpu);
+	r = guest_scan(guest);
+	if (!r)
+		r = vcpu->gdt.error ? vcpu->gdt.error : vcpu->idt.error;
+	if (r < 0) {
+		guest->still = 0;
+		set_all(guest, COVERAGE_STALE, scan_reason(r), real_ns);
+		return;
+	}
+	certainty = certainty_of(guest, vcpu);
+	candidate(guest, mono_ns);
+	if (!record_is_due(certainty, guest->still, mono_ns - guest->still_since_ns)) {
+		set_all(guest, COVERAGE_STALE,
+			certainty == KERNEL_BOOTING ? "the guest's kernel is not up yet" :
+						      "no baseline yet: the objects must stand still",
+			real_ns);
+		return;
+	}
+	guest_close_findings(guest, "new_baseline");
+	record(guest, real_ns, mono_ns);
+}
+
+/* A vCPU that came up later: its per-CPU part is new, the rest is what the others have. */
+void guest_record_vcpu(struct guest *guest, struct guest_vcpu *vcpu)
+{
+	const struct gdt_layout *layout = gdt_layout(vcpu->long_mode, vcpu->gdt.limit);
+	const struct guest_vcpu *first = &guest->vcpus[0];
+
+	if (vcpu->usable || vcpu->gdt.error || vcpu->idt.error) {
+		vcpu->still = 0;
+		return;
+	}
+	if (vcpu->phase == VCPU_SETTLING) {
+		/* On its way up a CPU has early tables, and WP clear for a moment. */
+		bool up = view_same_place(&vcpu->gdt, &vcpu->gdt_expected) &&
+			  view_same_place(&vcpu->idt, &vcpu->idt_expected) &&
+			  !cr0_wp_clear(vcpu->registers.cr0);
+
+		vcpu->still = up ? STILL_READS : vcpu->still + 1;
+		if (vcpu->still >= STILL_READS)
+			vcpu->phase = VCPU_JUDGED;
+		return;
+	}
+	vcpu_candidate(vcpu);
+	if (vcpu->still < STILL_READS || first->phase != VCPU_JUDGED ||
+	    first->long_mode != vcpu->long_mode)
+		return;
+	gdt_settle(layout, vcpu->gdt_expected.bytes, vcpu->gdt_expected.len);
+	for (uint32_t at = 0; at + 8 <= vcpu->gdt_expected.len && at + 8 <= first->gdt_expected.len;
+	     at += 8)
+		if (gdt_rule(layout, at / 8) == GDT_FIXED)
+			memcpy(vcpu->gdt_expected.bytes + at, first->gdt_expected.bytes + at, 8);
+	vcpu->gdt_accepted.len = 0;
+	vcpu_expect_idt_place(guest, vcpu);
+	vcpu->phase = VCPU_JUDGED;
+	if (places_save(guest) < 0)
+		log_warning("%s: the places of vCPU %u are not in the store: %s", guest->info.name,
+			    vcpu->id, store_error(guest->watch->store));
+}
+
+void guest_wait_for_boot(struct guest *guest)
+{
+	guest->phase = GUEST_WAITING;
+	guest->reset_seen = guest->going_down = guest->kernel_found = false;
+	guest->still = 0;
+	memset(&guest->kernel, 0, sizeof(guest->kernel));
+	for (int t = 0; t < SYSCALL_TABLES; t++)
+		guest->table[t].known = false;
+	for (size_t i = 0; i < guest->vcpu_count; i++) {
+		guest->vcpus[i].phase = VCPU_NEW;
+		guest->vcpus[i].still = 0;
+		guest->vcpus[i].idt_shared = false;
+	}
+}

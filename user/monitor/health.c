@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Counts VMs, cycles and losses, and tells how well each check of each vCPU is seen. */
+#include "health.h"
+
+#include "clock.h"
+#include "report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* About 300 bytes each, under the limit of a line with the rest of the event. */
+enum { CHECKS_PER_EVENT = 32 };
+
+static void count_guests(const struct health_view *view, size_t *ret_ok, size_t *ret_blind)
+{
+	*ret_ok = *ret_blind = 0;
+	for (size_t i = 0; i < view->count; i++) {
+		*ret_ok += guest_complete(view->guests[i]);
+		*ret_blind += guest_blind(view->guests[i]);
+	}
+}
+
+static struct ka_counters host_counters(const struct health_view *view)
+{
+	struct ka_counters counters = { 0 };
+
+	if (view->host)
+		ka_host_counters(view->host, &counters);
+	return counters;
+}
+
+static const char *judge(const struct health *health, const struct health_view *view, size_t ok)
+{
+	struct ka_counters counters = host_counters(view);
+	struct sink_counters sink;
+
+	sink_counters(view->sink, &sink);
+	return ok < view->count || counters.ringbuf_lost > health->lost ||
+			       sink.dropped > health->dropped || sink.last_error ||
+			       health->cycles_missed > health->missed ?
+		       "degraded" : "ok";
+}
+
+bool health_changed(const struct health *health, const struct health_view *view)
+{
+	size_t ok, blind;
+
+	count_guests(view, &ok, &blind);
+	return view->count != health->total || ok != health->ok || blind != health->blind ||
+	       !health->state || strcmp(judge(health, view, ok), health->state);
+}
+
+static json_t *sinks_json(const struct sink *sink)
+{
+	struct sink_counters counters;
+	json_t *json;
+
+	sink_counters(sink, &counters);
+	json = json_pack("{s:o, s:I, s:I, s:I, s:I}", "name", event_string(sink_name(sink)),
+			 "queued", (json_int_t)counters.queued, "queued_bytes",
+			 (json_int_t)counters.queued_bytes, "delivered",
+			 (json_int_t)counters.delivered, "dropped", (json_int_t)counters.dropped);
+	if (counters.last_error)
+		json_object_set_new(json, "last_error", json_string(strerror(-counters.last_error)));
+	return json_pack("[o]", json);
+}
+
+struct part {
+	const struct health *health;
+	const struct health_view *view;
+	size_t ok, blind;
+	unsigned int index, count;
+};
+
+static void emit_part(const struct part *part, json_t *check_states)
+{
+	const struct health_view *view = part->view;
+	const struct health *health = part->health;
+	struct ka_counters counters = host_counters(view);
+	bool degraded = !strcmp(health->state, "degraded");
+	char message[160];
+	json_t *event;
+
+	snprintf(message, sizeof(message), "%s: %zu VMs, %zu with every check seen, %zu with none",
+		 health->state, view->count, part->ok, part->blind);
+	event = event_new(view->stream, "monitor.health",
+			  degraded ? SEVERITY_MEDIUM : SEVERITY_INFO, clock_real(), clock_mono(),
+			  message);
+	json_object_set_new(event, "state", json_string(health->state));
+	json_object_set_new(event, "vms",
+			    json_pack("{s:I, s:I, s:I}", "total", (json_int_t)view->count, "ok",
+				      (json_int_t)part->ok, "blind", (json_int_t)part->blind));
+	json_object_set_new(event, "cycles",
+			    json_pack("{s:I, s:I, s:I, s:I}", "done",
+				      (json_int_t)health->cycles_done, "late",
+				      (json_int_t)health->cycles_late, "missed",
+				      (json_int_t)health->cycles_missed, "pushed",
+				      (json_int_t)health->cycles_pushed));
+	json_object_set_new(event, "bpf",
+			    json_pack("{s:I, s:I, s:I}", "ringbuf_lost",
+				      (json_int_t)counters.ringbuf_lost, "state_busy",
+				      (json_int_t)counters.state_busy, "read_errors",
+				      (json_int_t)counters.read_errors));
+	json_object_set_new(event, "sinks", sinks_json(view->sink));
+	json_object_set_new(event, "part",
+			    json_pack("{s:i, s:i}", "index", (int)part->index, "count",
+				      (int)part->count));
+	json_object_set_new(event, "checks", check_states);
+	event_emit(view->stream, event);
+}
+
+static void emit_parts(struct part *part)
+{
+	json_t *states = json_array();
+	size_t total = 0;
+
+	for (size_t i = 0; i < part->view->count; i++)
+		total += part->view->guests[i]->vcpu_count * CHECKS;
+	part->count = (unsigned int)((total + CHECKS_PER_EVENT - 1) / CHECKS_PER_EVENT);
+	part->count = part->count ? part->count : 1;
+	for (size_t i = 0; i < part->view->count; i++) {
+		struct guest *guest = part->view->guests[i];
+
+		for (size_t j = 0; j < guest->vcpu_count * CHECKS; j++) {
+			struct guest_vcpu *vcpu = &guest->vcpus[j / CHECKS];
+
+			if (json_array_size(states) == CHECKS_PER_EVENT) {
+				emit_part(part, states);
+				part->index++;
+				states = json_array();
+			}
+			json_array_append_new(states, report_check_state(guest, vcpu, j % CHECKS));
+			memset(vcpu->coverage[j % CHECKS].cycles, 0,
+			       sizeof(vcpu->coverage[0].cycles));
+		}
+	}
+	emit_part(part, states);
+}
+
+void health_tell(struct health *health, const struct health_view *view, const char *state)
+{
+	struct part part = { .health = health, .view = view };
+	struct sink_counters sink;
+
+	count_guests(view, &part.ok, &part.blind);
+	health->state = state ? state : judge(health, view, part.ok);
+	emit_parts(&part);
+	sink_counters(view->sink, &sink);
+	health->total = view->count;
+	health->ok = part.ok;
+	health->blind = part.blind;
+	health->lost = host_counters(view).ringbuf_lost;
+	health->dropped = sink.dropped;
+	health->missed = health->cycles_missed;
+	health->told_mono_ns = clock_mono();
+}

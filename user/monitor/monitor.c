@@ -1,0 +1,730 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Runs the checks of all VMs on one thread, driven by sd-event. */
+#include "monitor.h"
+
+#include "cleanup.h"
+#include "clock.h"
+#include "event.h"
+#include "guest.h"
+#include "health.h"
+#include "log.h"
+#include "report.h"
+#include "sink.h"
+#include "store.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+enum {
+	TICK_US = 1000000,
+	TIMER_ACCURACY_US = 1000,
+	PENDING_MAX = 16384,
+	DRAIN_MS = 5000,
+	ONCE_CYCLES = 20,
+};
+
+static const uint64_t health_ns = 60 * NS_PER_S;
+static const char pin_path[] = "/sys/fs/bpf/kvmbpf";
+
+struct monitor;
+
+/* A guest and when it is looked at. */
+struct watched {
+	struct monitor *monitor;
+	struct guest *guest;
+	sd_event_source *timer;
+	uint64_t due_ns;
+};
+
+/* What ka_host_dispatch() tells is worked on after it returned: it is not to be called back into. */
+struct pending {
+	enum { PENDING_APPEARED, PENDING_GONE, PENDING_PUSHED } kind;
+	uint64_t key;
+	uint32_t changed;
+	struct ka_registers registers;
+};
+
+struct monitor {
+	const struct options *options;
+	struct watch watch;
+	struct event_stream stream;
+	struct health health;
+	struct ka_host *host;
+	struct store *store;
+	struct sink *sink;
+	sd_event *event;
+	sd_event_source *host_source, *sink_source, *tick;
+	const struct ka_symbols **symbols;
+	struct watched **watched;
+	struct guest **guests; /* the same, for the health report */
+	size_t count;
+	struct pending *pending;
+	size_t pending_count, pending_max;
+	uint64_t pushes_lost;
+	uint64_t watchdog_us, watchdog_fed_us, once_end_ns;
+	bool stopping, told_first;
+	char push_reason[200];
+	enum monitor_exit status;
+};
+
+/* ---- the sink ------------------------------------------------------------------------------ */
+
+static void sink_arm(struct monitor *monitor)
+{
+	struct sink_counters counters;
+
+	if (!monitor->sink_source)
+		return;
+	sink_counters(monitor->sink, &counters);
+	sd_event_source_set_enabled(monitor->sink_source,
+				    counters.queued ? SD_EVENT_ON : SD_EVENT_OFF);
+}
+
+static void reader_gone(struct monitor *monitor)
+{
+	if (!monitor->stopping)
+		log_error("the reader of %s is gone", sink_name(monitor->sink));
+	monitor->stopping = true;
+	monitor->status = MONITOR_FAILURE;
+	sd_event_exit(monitor->event, 0);
+}
+
+static int stream_write(void *ctx, const char *line, size_t len, enum severity severity)
+{
+	struct monitor *monitor = ctx;
+	int r = sink_write(monitor->sink, line, len, severity);
+
+	if (r == -EPIPE)
+		reader_gone(monitor);
+	sink_arm(monitor);
+	return r;
+}
+
+static int on_sink(sd_event_source *source, int fd, uint32_t revents, void *ctx)
+{
+	struct monitor *monitor = ctx;
+
+	(void)source, (void)fd, (void)revents;
+	if (sink_flush(monitor->sink) == -EPIPE)
+		reader_gone(monitor);
+	sink_arm(monitor);
+	return 0;
+}
+
+static int sink_watch(struct monitor *monitor)
+{
+	int fd = sink_fd(monitor->sink), r;
+
+	monitor->sink_source = sd_event_source_disable_unref(monitor->sink_source);
+	if (fd < 0)
+		return 0;
+	r = sd_event_add_io(monitor->event, &monitor->sink_source, fd, EPOLLOUT, on_sink, monitor);
+	if (r == -EPERM) /* /dev/null and the like are always writable */
+		return 0;
+	if (r < 0)
+		return r;
+	sink_arm(monitor);
+	return 0;
+}
+
+/* ---- guests -------------------------------------------------------------------------------- */
+
+static struct health_view health_view(struct monitor *monitor)
+{
+	for (size_t i = 0; i < monitor->count; i++)
+		monitor->guests[i] = monitor->watched[i]->guest;
+	return (struct health_view){ .stream = &monitor->stream, .guests = monitor->guests,
+				     .count = monitor->count, .host = monitor->host,
+				     .sink = monitor->sink };
+}
+
+static void tell_health(struct monitor *monitor, const char *state)
+{
+	struct health_view view = health_view(monitor);
+
+	health_tell(&monitor->health, &view, state);
+}
+
+static struct watched *watched_find(struct monitor *monitor, uint64_t key)
+{
+	for (size_t i = 0; i < monitor->count; i++)
+		if (monitor->watched[i]->guest->info.key == key)
+			return monitor->watched[i];
+	return NULL;
+}
+
+static void watched_free(struct watched *watched)
+{
+	sd_event_source_disable_unref(watched->timer);
+	guest_free(watched->guest);
+	free(watched);
+}
+
+static void watched_remove(struct monitor *monitor, struct watched *watched, const char *reason)
+{
+	report_gone(watched->guest, reason);
+	for (size_t i = 0; i < monitor->count; i++)
+		if (monitor->watched[i] == watched)
+			monitor->watched[i] = monitor->watched[--monitor->count];
+	watched_free(watched);
+}
+
+static void watchdog_feed(struct monitor *monitor)
+{
+	uint64_t now_us = clock_mono() / NS_PER_US;
+
+	if (!monitor->watchdog_us || now_us - monitor->watchdog_fed_us < monitor->watchdog_us / 4)
+		return;
+	sd_notify(0, "WATCHDOG=1");
+	monitor->watchdog_fed_us = now_us;
+}
+
+static void once_judge(struct monitor *monitor, bool late)
+{
+	bool violations = false, complete = true;
+
+	for (size_t i = 0; i < monitor->count; i++) {
+		const struct guest *guest = monitor->watched[i]->guest;
+
+		if (!guest->judged && !late)
+			return;
+		violations |= guest->findings.count;
+		complete &= guest_complete(guest);
+	}
+	monitor->status = violations ? MONITOR_VIOLATIONS :
+			  complete   ? MONITOR_OK :
+				       MONITOR_INCOMPLETE;
+	monitor->stopping = true;
+	sd_event_exit(monitor->event, 0);
+}
+
+/* One look; the guest may be gone afterwards. False: it is. */
+static bool watched_cycle(struct monitor *monitor, struct watched *watched)
+{
+	if (guest_cycle(watched->guest) == -EOWNERDEAD) {
+		watched_remove(monitor, watched, "exited");
+		return false;
+	}
+	watchdog_feed(monitor);
+	return true;
+}
+
+static void dispatch(struct monitor *monitor);
+
+static bool all_seen_once(const struct monitor *monitor)
+{
+	for (size_t i = 0; i < monitor->count; i++)
+		if (!monitor->watched[i]->guest->judged)
+			return false;
+	return monitor->count;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *ctx)
+{
+	struct watched *watched = ctx;
+	struct monitor *monitor = watched->monitor;
+	uint64_t interval = monitor->watch.interval_ns, key = watched->guest->info.key;
+	uint64_t now = clock_mono(), behind = now > watched->due_ns ? now - watched->due_ns : 0;
+
+	(void)source, (void)usec;
+	/* What was pushed until now comes before what is read now. */
+	dispatch(monitor);
+	watched = watched_find(monitor, key);
+	if (!watched)
+		return 0;
+	if (behind > interval / 10)
+		monitor->health.cycles_late++;
+	monitor->health.cycles_missed += behind / interval;
+	watched->due_ns += interval * (1 + behind / interval);
+	sd_event_source_set_time(watched->timer, watched->due_ns / NS_PER_US);
+	sd_event_source_set_enabled(watched->timer, SD_EVENT_ONESHOT);
+	if (!watched_cycle(monitor, watched))
+		return 0;
+	monitor->health.cycles_done++;
+	if (!monitor->told_first && all_seen_once(monitor)) {
+		monitor->told_first = true;
+		tell_health(monitor, NULL);
+	}
+	if (monitor->options->once && !monitor->stopping)
+		once_judge(monitor, clock_mono() > monitor->once_end_ns);
+	return 0;
+}
+
+static int watched_add(struct monitor *monitor, struct guest *guest)
+{
+	struct watched **all, *watched = calloc(1, sizeof(*watched));
+	struct guest **guests;
+	int r = -ENOMEM;
+
+	all = reallocarray(monitor->watched, monitor->count + 1, sizeof(*all));
+	monitor->watched = all ? all : monitor->watched;
+	guests = reallocarray(monitor->guests, monitor->count + 1, sizeof(*guests));
+	monitor->guests = guests ? guests : monitor->guests;
+	if (watched && all && guests) {
+		*watched = (struct watched){ .monitor = monitor, .guest = guest };
+		/* Spread over the interval, so that a thousand VMs do not all come due at once. */
+		watched->due_ns = clock_mono() +
+				  guest->info.key * 0x9e3779b97f4a7c15ull % 1000 *
+					  (monitor->watch.interval_ns / 1000);
+		r = sd_event_add_time(monitor->event, &watched->timer, CLOCK_MONOTONIC,
+				      watched->due_ns / NS_PER_US, TIMER_ACCURACY_US, on_timer,
+				      watched);
+	}
+	if (r < 0) {
+		free(watched);
+		guest_free(guest);
+		return r;
+	}
+	monitor->watched[monitor->count++] = watched;
+	return 0;
+}
+
+static void guest_appeared(struct monitor *monitor, uint64_t key)
+{
+	struct guest *guest;
+	struct ka_vm *vm;
+	int r;
+
+	if (watched_find(monitor, key))
+		return;
+	r = ka_open_key(monitor->host, key, 0, &vm);
+	if (r < 0) {
+		if (r != -ESRCH && r != -EOWNERDEAD)
+			log_warning("a VM cannot be opened: %s", strerror(-r));
+		return;
+	}
+	if (!options_select(monitor->options, ka_vm_info(vm))) {
+		ka_close(vm);
+		return;
+	}
+	r = guest_new(&monitor->watch, vm, &guest);
+	if (!r)
+		r = watched_add(monitor, guest);
+	if (r < 0 && r != -EOWNERDEAD)
+		log_warning("a VM cannot be watched: %s", strerror(-r));
+}
+
+/* ---- what the host tells ------------------------------------------------------------------- */
+
+static struct pending *pending_add(struct monitor *monitor, int kind, uint64_t key)
+{
+	struct pending *pending;
+	size_t max;
+
+	if (monitor->pending_count == monitor->pending_max) {
+		max = monitor->pending_max ? monitor->pending_max * 2 : 64;
+		/* Only pushes can be that many; what is lost is told. */
+		if (kind == PENDING_PUSHED && max > PENDING_MAX)
+			return NULL;
+		pending = reallocarray(monitor->pending, max, sizeof(*pending));
+		if (!pending)
+			return NULL;
+		monitor->pending = pending;
+		monitor->pending_max = max;
+	}
+	pending = &monitor->pending[monitor->pending_count++];
+	pending->kind = kind;
+	pending->key = key;
+	return pending;
+}
+
+static void on_appeared(void *ctx, const struct ka_vm_info *info)
+{
+	pending_add(ctx, PENDING_APPEARED, info->key);
+}
+
+static void on_gone(void *ctx, uint64_t key)
+{
+	pending_add(ctx, PENDING_GONE, key);
+}
+
+static void on_pushed(void *ctx, uint64_t key, const struct ka_registers *registers,
+		      uint32_t changed)
+{
+	struct monitor *monitor = ctx;
+	struct pending *pending = pending_add(monitor, PENDING_PUSHED, key);
+
+	if (!pending) {
+		monitor->pushes_lost++;
+		return;
+	}
+	pending->registers = *registers;
+	pending->changed = changed;
+}
+
+static void on_lost(void *ctx, uint64_t count)
+{
+	((struct monitor *)ctx)->pushes_lost += count;
+}
+
+static void pending_run(struct monitor *monitor, const struct pending *pending)
+{
+	struct watched *watched = watched_find(monitor, pending->key);
+
+	if (pending->kind == PENDING_APPEARED)
+		guest_appeared(monitor, pending->key);
+	else if (pending->kind == PENDING_GONE && watched)
+		watched_remove(monitor, watched, "exited");
+	else if (pending->kind == PENDING_PUSHED && watched)
+		guest_push(watched->guest, &pending->registers, pending->changed);
+}
+
+static void dispatch(struct monitor *monitor)
+{
+	static const struct ka_host_events events = {
+		.vm_appeared = on_appeared,
+		.vm_gone = on_gone,
+		.registers_changed = on_pushed,
+		.changes_lost = on_lost,
+	};
+	int r = ka_host_dispatch(monitor->host, &events, monitor);
+
+	if (r < 0)
+		log_debug("dispatch: %s", strerror(-r));
+	for (size_t i = 0; i < monitor->count; i++)
+		monitor->watched[i]->guest->changes_lost += monitor->pushes_lost;
+	monitor->pushes_lost = 0;
+	for (size_t i = 0; i < monitor->pending_count; i++)
+		pending_run(monitor, &monitor->pending[i]);
+	monitor->pending_count = 0;
+	/* From the end: a guest that is gone is replaced by the last one. */
+	for (size_t i = monitor->count; i-- > 0;)
+		if (monitor->watched[i]->guest->check_now &&
+		    watched_cycle(monitor, monitor->watched[i]))
+			monitor->health.cycles_pushed++;
+}
+
+static int on_host(sd_event_source *source, int fd, uint32_t revents, void *ctx)
+{
+	(void)source, (void)fd, (void)revents;
+	dispatch(ctx);
+	return 0;
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *ctx)
+{
+	struct monitor *monitor = ctx;
+	struct health_view view;
+
+	(void)usec;
+	dispatch(monitor);
+	if (sink_flush(monitor->sink) == -EPIPE)
+		reader_gone(monitor);
+	sink_arm(monitor);
+	view = health_view(monitor);
+	if (clock_mono() - monitor->health.told_mono_ns >= health_ns ||
+	    health_changed(&monitor->health, &view))
+		tell_health(monitor, NULL);
+	/* With VMs the watchdog is fed by what they get, not by this timer. */
+	if (!monitor->count)
+		watchdog_feed(monitor);
+	if (monitor->options->once && !monitor->stopping &&
+	    (!monitor->count || clock_mono() > monitor->once_end_ns))
+		once_judge(monitor, true);
+	sd_event_source_set_time(source, clock_mono() / NS_PER_US + TICK_US);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* ---- signals ------------------------------------------------------------------------------- */
+
+static int on_terminate(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
+{
+	struct monitor *monitor = ctx;
+
+	(void)source, (void)info;
+	monitor->stopping = true;
+	return sd_event_exit(monitor->event, 0);
+}
+
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
+{
+	struct monitor *monitor = ctx;
+	char text[64];
+	int r;
+
+	(void)source, (void)info;
+	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu",
+		 (unsigned long long)(clock_mono() / NS_PER_US));
+	sd_notify(0, text);
+	r = sink_reopen(monitor->sink);
+	if (r < 0)
+		log_error("%s cannot be opened again: %s; writing to the old file",
+			  sink_name(monitor->sink), strerror(-r));
+	else
+		r = sink_watch(monitor);
+	sd_notify(0, "READY=1");
+	return 0;
+}
+
+static int signals_watch(struct monitor *monitor)
+{
+	sigset_t set;
+	int r;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	r = sd_event_add_signal(monitor->event, NULL, SIGTERM, on_terminate, monitor);
+	if (r >= 0)
+		r = sd_event_add_signal(monitor->event, NULL, SIGINT, on_terminate, monitor);
+	if (r >= 0)
+		r = sd_event_add_signal(monitor->event, NULL, SIGHUP, on_hangup, monitor);
+	return r < 0 ? r : 0;
+}
+
+/* From here on a second signal ends the process at once. */
+static void signals_default(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+/* ---- start and end ------------------------------------------------------------------------- */
+
+static void host_log(void *ctx, const char *line)
+{
+	(void)ctx;
+	log_debug("%s", line);
+}
+
+static enum monitor_exit symbols_open(struct monitor *monitor)
+{
+	const struct string_list *files = &monitor->options->symbol_files;
+
+	monitor->symbols = calloc(files->count + 1, sizeof(*monitor->symbols));
+	if (!monitor->symbols)
+		return MONITOR_FAILURE;
+	for (size_t i = 0; i < files->count; i++) {
+		struct ka_symbols *symbols = NULL;
+		int r = ka_symbols_load(files->items[i], &symbols);
+
+		if (r < 0) {
+			log_error("%s: %s", files->items[i],
+				  r == -ENODATA ? "no symbols in it (a stub?): give the vmlinuz or vmlinux"
+						: strerror(-r));
+			return MONITOR_USAGE;
+		}
+		monitor->symbols[monitor->watch.symbols_count++] = symbols;
+		log_debug("%s: %s, %s, build-id %s", files->items[i], ka_symbols_source(symbols),
+			  ka_symbols_release(symbols), ka_symbols_build_id(symbols));
+	}
+	monitor->watch.symbols = monitor->symbols;
+	return MONITOR_OK;
+}
+
+static const struct ka_feature *feature_find(const struct ka_probe *probe, const char *name)
+{
+	for (size_t i = 0; i < probe->count; i++)
+		if (!strcmp(probe->feature[i].name, name))
+			return &probe->feature[i];
+	return NULL;
+}
+
+static enum monitor_exit host_open(struct monitor *monitor)
+{
+	const struct ka_host_options options = { .pin_path = pin_path, .log = host_log };
+	const struct ka_feature *push;
+	int r = ka_host_open(&options, &monitor->host);
+
+	if (r < 0) {
+		log_error("this host cannot be watched: %s",
+			  r == -EPERM ? "missing privileges: run as root" :
+			  r == -EOPNOTSUPP ? "no KVM, no BTF, or no support for its vendor; see "
+					     "`kvmbpf probe`" : strerror(-r));
+		return MONITOR_UNSUPPORTED;
+	}
+	push = feature_find(ka_host_features(monitor->host), "push_exit");
+	monitor->watch.push_exact = push && push->state == KA_FEATURE_ON;
+	snprintf(monitor->push_reason, sizeof(monitor->push_reason), "changes are not pushed: %s",
+		 push ? push->detail : "no push_exit");
+	monitor->watch.push_reason = monitor->push_reason;
+	return MONITOR_OK;
+}
+
+/* Each --vm must mean one VM. One that is not there yet is waited for, but not with --once. */
+static enum monitor_exit selectors_validate(const struct monitor *monitor)
+{
+	const struct options *options = monitor->options;
+	_cleanup_free_ struct ka_vm_info *vms = NULL;
+	enum monitor_exit status = MONITOR_OK;
+	size_t count = 0;
+
+	if (!options->vms.count || ka_list(monitor->host, &vms, &count) < 0)
+		return MONITOR_OK;
+	for (size_t i = 0; i < options->vms.count; i++) {
+		const char *selector = options->vms.items[i];
+		size_t found = 0;
+
+		for (size_t j = 0; j < count; j++)
+			found += ka_vm_matches(&vms[j], selector);
+		if (found > 1) {
+			log_error("--vm %s means %zu VMs; give a pid or UUID:", selector, found);
+			for (size_t j = 0; j < count; j++)
+				if (ka_vm_matches(&vms[j], selector))
+					log_error("  pid %d  uuid %s  name %s", (int)vms[j].pid,
+						  vms[j].uuid[0] ? vms[j].uuid : "-", vms[j].name);
+			return MONITOR_USAGE;
+		}
+		if (!found && options->once) {
+			log_error("--vm %s: no such VM", selector);
+			status = MONITOR_NOT_FOUND;
+		} else if (!found) {
+			log_warning("--vm %s: no such VM yet; waiting for it", selector);
+		}
+	}
+	return status;
+}
+
+static enum monitor_exit outputs_open(struct monitor *monitor)
+{
+	char error[STORE_ERROR_MAX];
+	int r = store_open(monitor->options->store, &monitor->store, error);
+
+	if (r < 0) {
+		log_error("store: %s", error);
+		return MONITOR_FAILURE;
+	}
+	r = sink_open(monitor->options->output, &monitor->sink);
+	if (r < 0) {
+		log_error("%s: %s", monitor->options->output ? monitor->options->output : "stdout",
+			  strerror(-r));
+		return MONITOR_FAILURE;
+	}
+	r = event_stream_init(&monitor->stream);
+	if (r < 0) {
+		log_error("cannot tell this host's identity: %s", strerror(-r));
+		return MONITOR_FAILURE;
+	}
+	monitor->stream.pretty = monitor->options->pretty;
+	monitor->stream.write = stream_write;
+	monitor->stream.ctx = monitor;
+	monitor->watch.stream = &monitor->stream;
+	monitor->watch.store = monitor->store;
+	return MONITOR_OK;
+}
+
+static int loop_open(struct monitor *monitor)
+{
+	int r = sd_event_new(&monitor->event);
+
+	if (r >= 0)
+		r = signals_watch(monitor);
+	if (r >= 0)
+		r = sink_watch(monitor);
+	if (r >= 0)
+		r = sd_event_add_io(monitor->event, &monitor->host_source, ka_host_fd(monitor->host),
+				    EPOLLIN, on_host, monitor);
+	/* Registers that were pushed come before the timers that read them anew. */
+	if (r >= 0)
+		r = sd_event_source_set_priority(monitor->host_source, SD_EVENT_PRIORITY_IMPORTANT);
+	if (r >= 0)
+		r = sd_event_add_time(monitor->event, &monitor->tick, CLOCK_MONOTONIC,
+				      clock_mono() / NS_PER_US + TICK_US, 0, on_tick, monitor);
+	if (sd_watchdog_enabled(0, &monitor->watchdog_us) <= 0)
+		monitor->watchdog_us = 0;
+	return r < 0 ? r : 0;
+}
+
+static void loop_run(struct monitor *monitor)
+{
+	int r;
+
+	monitor->once_end_ns = clock_mono() + ONCE_CYCLES * monitor->watch.interval_ns + 5 * NS_PER_S;
+	tell_health(monitor, "starting");
+	sd_notify(0, "READY=1\nSTATUS=Watching");
+	dispatch(monitor);
+	r = sd_event_loop(monitor->event);
+	if (r < 0) {
+		log_error("event loop: %s", strerror(-r));
+		monitor->status = MONITOR_FAILURE;
+	}
+	sd_notify(0, "STOPPING=1");
+	signals_default();
+	tell_health(monitor, "stopping");
+	if (sink_drain(monitor->sink, DRAIN_MS) > 0) {
+		log_error("%s does not take the last events", sink_name(monitor->sink));
+		monitor->status = monitor->status ? monitor->status : MONITOR_FAILURE;
+	}
+}
+
+static void monitor_deinit(struct monitor *monitor)
+{
+	for (size_t i = 0; i < monitor->count; i++)
+		watched_free(monitor->watched[i]);
+	free(monitor->watched);
+	free(monitor->guests);
+	free(monitor->pending);
+	sd_event_source_disable_unref(monitor->host_source);
+	sd_event_source_disable_unref(monitor->sink_source);
+	sd_event_source_disable_unref(monitor->tick);
+	sd_event_unref(monitor->event);
+	ka_host_close(monitor->host);
+	for (size_t i = 0; i < monitor->watch.symbols_count; i++)
+		ka_symbols_free((struct ka_symbols *)monitor->symbols[i]);
+	free(monitor->symbols);
+	sink_close(monitor->sink);
+	store_close(monitor->store);
+}
+
+enum monitor_exit monitor_run(const struct options *options)
+{
+	struct monitor monitor = { .options = options,
+				   .watch = { .interval_ns = options->interval_ns } };
+	enum monitor_exit status = symbols_open(&monitor);
+	int r;
+
+	if (!status)
+		status = outputs_open(&monitor);
+	if (!status)
+		status = host_open(&monitor);
+	if (!status)
+		status = selectors_validate(&monitor);
+	if (!status) {
+		r = loop_open(&monitor);
+		if (r < 0) {
+			log_error("event loop: %s", strerror(-r));
+			status = MONITOR_FAILURE;
+		}
+	}
+	if (!status) {
+		loop_run(&monitor);
+		status = monitor.status;
+	}
+	monitor_deinit(&monitor);
+	return status;
+}
+
+enum monitor_exit monitor_version(void)
+{
+	static const char *const states[] = { [KA_FEATURE_ON] = "on",
+					      [KA_FEATURE_FALLBACK] = "fallback",
+					      [KA_FEATURE_OFF] = "off" };
+	struct ka_probe probe;
+	int r;
+
+	printf("kvmbpf-monitor %s\n", ka_version());
+	r = ka_probe(&probe);
+	if (r < 0) {
+		printf("features: not known: %s\n", strerror(-r));
+		return MONITOR_OK;
+	}
+	printf("kernel %s, lockdown %s\n", probe.kernel, probe.lockdown);
+	for (size_t i = 0; i < probe.count; i++)
+		printf("%s: %s%s%s\n", probe.feature[i].name, states[probe.feature[i].state],
+		       probe.feature[i].detail[0] ? ", " : "", probe.feature[i].detail);
+	return MONITOR_OK;
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Parses the command line with argp. */
+#include "options.h"
+
+#include "clock.h"
+#include "duration.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { EXIT_USAGE = 2 };
+
+enum option_key {
+	OPTION_INTERVAL = 'i',
+	OPTION_OUTPUT = 'o',
+	OPTION_PRETTY = 'p',
+	OPTION_VERBOSE = 'v',
+	OPTION_VERSION = 'V',
+	OPTION_VM = 256,
+	OPTION_EXCLUDE,
+	OPTION_SYMBOLS,
+	OPTION_STORE,
+	OPTION_ONCE,
+};
+
+static const struct argp_option option_table[] = {
+	{ "interval", OPTION_INTERVAL, "DURATION", 0,
+	  "Check each VM this often: 500ms, 1s, 1h30m (default 1s, at least 100ms)", 0 },
+	{ "vm", OPTION_VM, "PID|UUID|NAME", 0,
+	  "Watch this VM only; may be repeated (default: all, also those that start later)", 0 },
+	{ "exclude-vm", OPTION_EXCLUDE, "PID|UUID|NAME", 0, "Do not watch it; may be repeated", 0 },
+	{ "vmlinux", OPTION_SYMBOLS, "FILE", 0,
+	  "Symbols of a guest kernel: vmlinuz as packaged, vmlinux, System.map or kallsyms text; "
+	  "may be repeated, and is matched by build-id", 0 },
+	{ "system-map", OPTION_SYMBOLS, "FILE", 0, "The same", 0 },
+	{ "store", OPTION_STORE, "FILE", 0,
+	  "Kernel Object Store (default /var/lib/kvmbpf/store.db)", 0 },
+	{ "output", OPTION_OUTPUT, "FILE", 0, "Append events to FILE (default: stdout)", 0 },
+	{ "once", OPTION_ONCE, NULL, 0, "Check all selected VMs once, and exit", 0 },
+	{ "pretty", OPTION_PRETTY, NULL, 0, "Indent the events: several lines each", 0 },
+	{ "verbose", OPTION_VERBOSE, NULL, 0, "Say more on stderr", 0 },
+	{ "version", OPTION_VERSION, NULL, 0, "Print the version and what this host gives", 0 },
+	{ 0 },
+};
+
+static int list_add(struct string_list *list, const char *item)
+{
+	const char **items = reallocarray(list->items, list->count + 1, sizeof(*items));
+
+	if (!items)
+		return ENOMEM;
+	items[list->count++] = item;
+	list->items = items;
+	return 0;
+}
+
+static void interval_parse(const char *text, struct argp_state *state, struct options *options)
+{
+	switch (duration_parse(text, &options->interval_ns)) {
+	case 0:
+		return;
+	case -ERANGE:
+		argp_error(state, "--interval %s: must be from 100ms to 24h", text);
+		return;
+	default:
+		argp_error(state, "--interval %s: not a duration; write 500ms, 1s or 1h30m", text);
+	}
+}
+
+static error_t option_parse(int key, char *arg, struct argp_state *state)
+{
+	struct options *options = state->input;
+
+	switch (key) {
+	case OPTION_INTERVAL:
+		interval_parse(arg, state, options);
+		return 0;
+	case OPTION_VM:
+		return list_add(&options->vms, arg);
+	case OPTION_EXCLUDE:
+		return list_add(&options->excluded, arg);
+	case OPTION_SYMBOLS:
+		return list_add(&options->symbol_files, arg);
+	case OPTION_STORE:
+		options->store = arg;
+		return 0;
+	case OPTION_OUTPUT:
+		options->output = arg;
+		return 0;
+	case OPTION_ONCE:
+		options->once = true;
+		return 0;
+	case OPTION_PRETTY:
+		options->pretty = true;
+		return 0;
+	case OPTION_VERBOSE:
+		options->verbose++;
+		return 0;
+	case OPTION_VERSION:
+		options->version = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "unexpected argument: %s", arg);
+		return EINVAL;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+int options_parse(int argc, char **argv, struct options *ret_options)
+{
+	static const struct argp argp = {
+		.options = option_table,
+		.parser = option_parse,
+		.doc = "Watches the kernels of this host's KVM guests, from the host, and writes what "
+		       "it finds as lines of JSON.\v"
+		       "Exit status: 0 ok, 1 failure, 2 usage, 3 unsupported host or missing privilege, "
+		       "and with --once: 4 violations found, 5 VM not found, 6 not every check could "
+		       "look. See kvmbpf-monitor(8).",
+	};
+	struct options options = {
+		.interval_ns = NS_PER_S,
+		.store = "/var/lib/kvmbpf/store.db",
+	};
+	error_t error;
+
+	argp_err_exit_status = EXIT_USAGE;
+	error = argp_parse(&argp, argc, argv, 0, NULL, &options);
+	if (error) {
+		options_deinit(&options);
+		return -(int)error;
+	}
+	*ret_options = options;
+	return 0;
+}
+
+void options_deinit(struct options *options)
+{
+	free(options->vms.items);
+	free(options->excluded.items);
+	free(options->symbol_files.items);
+	memset(options, 0, sizeof(*options));
+}
+
+static bool list_matches(const struct string_list *list, const struct ka_vm_info *info)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (ka_vm_matches(info, list->items[i]))
+			return true;
+	return false;
+}
+
+bool options_select(const struct options *options, const struct ka_vm_info *info)
+{
+	return (!options->vms.count || list_matches(&options->vms, info)) &&
+	       !list_matches(&options->excluded, info);
+}

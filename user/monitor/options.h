@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The command line of kvmbpf-monitor. */
+#ifndef MONITOR_OPTIONS_H
+#define MONITOR_OPTIONS_H
+
+#include <kvmaccess.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct string_list {
+	const char **items;
+	size_t count;
+};
+
+struct options {
+	uint64_t interval_ns;
+	struct string_list vms, excluded, symbol_files;
+	const char *store, *output; /* output NULL: stdout */
+	bool once, pretty, version;
+	unsigned int verbose;
+};
+
+/*
+ * Strings belong to argv. -EINVAL after a message on stderr; with --help or --usage it prints and
+ * exits.
+ */
+int options_parse(int argc, char **argv, struct options *ret_options);
+void options_deinit(struct options *options);
+
+/* Is this VM to be watched? */
+bool options_select(const struct options *options, const struct ka_vm_info *info);
+
+#endif

@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Turns findings, baselines and coverage of a guest into events. */
+#include "report.h"
+
+#include "check_cr0wp.h"
+#include "clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A failed allocation leaves a member out; event_emit() fails only where nothing is left. */
+static void set(json_t *object, const char *key, json_t *value)
+{
+	json_object_set_new(object, key, value);
+}
+
+json_t *report_vm(const struct guest *guest)
+{
+	const struct ka_vm_info *info = &guest->info;
+	char start[24];
+	json_t *vm;
+
+	snprintf(start, sizeof(start), "%" PRIu64, info->start_ticks);
+	vm = json_pack("{s:s, s:o, s:i, s:s, s:i, s:o, s:o, s:o, s:o}", "id", guest->id, "name",
+		       event_string(info->name), "pid", (int)info->pid, "start_ticks", start,
+		       "generation", (int)guest->generation, "hypervisor",
+		       event_string(info->hypervisor), "manager", event_string(info->manager),
+		       "id_source", event_string(info->id_source), "id_confidence",
+		       event_string(info->id_confidence));
+	if (guest->kernel.release[0])
+		set(vm, "kernel", event_string(guest->kernel.release));
+	if (guest->kernel.build_id[0])
+		set(vm, "build_id", event_string(guest->kernel.build_id));
+	set(vm, "labels", json_object());
+	return vm;
+}
+
+static void emit(const struct guest *guest, json_t *event)
+{
+	/* The sink counts what it loses, and monitor.health tells. */
+	event_emit(guest->watch->stream, event);
+}
+
+static json_t *event_about(const struct guest *guest, const char *type, enum severity severity,
+			   uint64_t real_ns, uint64_t mono_ns, const char *message)
+{
+	json_t *event = event_new(guest->watch->stream, type, severity, real_ns, mono_ns, message);
+
+	set(event, "vm", report_vm(guest));
+	return event;
+}
+
+void report_discovered(const struct guest *guest)
+{
+	bool encrypted = guest->vcpu_count &&
+			 (guest->vcpus[0].registers.flags & KA_REGISTERS_ENCRYPTED);
+	char message[256];
+	json_t *event;
+
+	snprintf(message, sizeof(message), "%s: VM found, %u vCPUs", guest->info.name,
+		 guest->info.vcpus);
+	event = event_about(guest, "vm.discovered", SEVERITY_INFO, clock_real(), clock_mono(),
+			    message);
+	set(event, "vcpus", json_integer(guest->info.vcpus));
+	set(event, "memory_bytes", event_hex(guest->info.memory_bytes));
+	set(event, "confidential", json_string(encrypted ? "sev" : "none"));
+	set(event, "supported", json_boolean(!encrypted));
+	if (encrypted)
+		set(event, "reason", json_string("the guest's registers are encrypted"));
+	emit(guest, event);
+}
+
+void report_gone(const struct guest *guest, const char *reason)
+{
+	uint64_t mono_ns = clock_mono();
+	json_t *event, *open = json_array();
+	char message[256];
+
+	snprintf(message, sizeof(message), "%s: VM gone (%s), %zu findings open", guest->info.name,
+		 reason, guest->findings.count);
+	event = event_about(guest, "vm.gone", SEVERITY_INFO, clock_real(), mono_ns, message);
+	set(event, "reason", json_string(reason));
+	set(event, "lifetime_ms",
+	    json_integer((json_int_t)((mono_ns - guest->appeared_mono_ns) / NS_PER_MS)));
+	for (size_t i = 0; i < guest->findings.count; i++)
+		json_array_append_new(open, json_string(guest->findings.findings[i].id));
+	set(event, "open_findings", open);
+	emit(guest, event);
+}
+
+/* ---- baselines ----------------------------------------------------------------------------- */
+
+static json_t *baseline_json(const struct guest *guest)
+{
+	return json_pack("{s:s, s:s, s:s}", "id", guest->baseline_id, "recorded_at",
+			 guest->baseline_recorded_at, "trust", guest->baseline_trust);
+}
+
+static bool check_covered(const struct guest *guest, enum check_id check)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < guest->vcpu_count; i++) {
+		const struct guest_vcpu *vcpu = &guest->vcpus[i];
+
+		if (vcpu->usable)
+			continue;
+		if (vcpu->phase != VCPU_JUDGED)
+			return false;
+		any = true;
+	}
+	return any && (check != CHECK_SYSCALL_TABLE || guest->table[KA_SYSCALL_NATIVE].known);
+}
+
+void report_baseline(const struct guest *guest, uint64_t real_ns, uint64_t mono_ns)
+{
+	json_t *event, *baseline = baseline_json(guest), *coverage = json_object();
+	char message[256];
+
+	snprintf(message, sizeof(message), "%s: baseline of boot %u (%s)", guest->info.name,
+		 guest->generation, guest->baseline_trigger);
+	event = event_about(guest, "baseline.recorded", SEVERITY_INFO, real_ns, mono_ns, message);
+	for (int check = 0; check < CHECKS; check++)
+		set(coverage, checks[check].name, json_boolean(check_covered(guest, check)));
+	set(baseline, "trigger", json_string(guest->baseline_trigger));
+	set(baseline, "digest", json_string(guest->baseline_digest));
+	set(baseline, "objects", json_integer(guest->baseline_objects));
+	set(baseline, "coverage", coverage);
+	set(event, "baseline", baseline);
+	emit(guest, event);
+}
+
+/* ---- violations ---------------------------------------------------------------------------- */
+
+/* "name", "name+0x10", "unknown" outside of the kernel image; NULL where no symbols are known. */
+static const char *symbol_text(const struct guest *guest, uint64_t address, char *buf, size_t size)
+{
+	uint64_t offset = 0;
+	const char *name;
+
+	if (!guest->kernel.symbols)
+		return NULL;
+	name = ka_kernel_name(&guest->kernel, address, &offset);
+	if (!name)
+		return "unknown";
+	if (offset)
+		snprintf(buf, size, "%.200s+0x%" PRIx64, name, offset);
+	else
+		snprintf(buf, size, "%.200s", name);
+	return buf;
+}
+
+static void set_symbol(const struct guest *guest, json_t *object, uint64_t address)
+{
+	char buf[256];
+	const char *symbol = symbol_text(guest, address, buf, sizeof(buf));
+
+	if (symbol)
+		set(object, "symbol", event_string(symbol));
+}
+
+static void set_descriptor(json_t *json, const struct difference *difference,
+			   const uint64_t raw[2])
+{
+	struct ka_descriptor descriptor;
+
+	if (ka_descriptor_decode(raw, 16, difference->long_mode, &descriptor) < 0)
+		return;
+	set(json, "base", event_hex(descriptor.base));
+	set(json, "limit", json_integer(descriptor.limit));
+	set(json, "type", json_integer(descriptor.type));
+	set(json, "type_name", json_string(ka_descriptor_type_name(&descriptor)));
+	set(json, "dpl", json_integer(descriptor.dpl));
+	set(json, "present", json_boolean(descriptor.present));
+	set(json, "system", json_boolean(descriptor.system));
+}
+
+static void set_gate(const struct guest *guest, json_t *json, const struct difference *difference,
+		     const uint64_t raw[2])
+{
+	struct ka_gate gate;
+
+	if (ka_gate_decode(raw, 16, difference->long_mode, &gate) < 0)
+		return;
+	set(json, "offset", event_hex(gate.offset));
+	set(json, "selector", json_integer(gate.selector));
+	set(json, "type", json_integer(gate.type));
+	set(json, "type_name", json_string(ka_gate_type_name(&gate)));
+	set(json, "dpl", json_integer(gate.dpl));
+	set(json, "ist", json_integer(gate.ist));
+	set(json, "present", json_boolean(gate.present));
+	set_symbol(guest, json, gate.offset);
+}
+
+static json_t *value_json(const struct guest *guest, const struct difference *difference,
+			  bool observed)
+{
+	const uint64_t *raw = observed ? difference->observed : difference->expected;
+	const struct place *place = observed ? &difference->observed_place :
+					       &difference->expected_place;
+	char buf[TEXT_HEX_MAX];
+	json_t *json = json_object();
+
+	set(json, "value", json_string(text_hex(buf, raw, difference->size)));
+	switch (difference->object.kind) {
+	case OBJECT_GDT_DESCRIPTOR:
+		set_descriptor(json, difference, raw);
+		break;
+	case OBJECT_IDT_GATE:
+		set_gate(guest, json, difference, raw);
+		break;
+	case OBJECT_SYSCALL_ENTRY:
+		set_symbol(guest, json, raw[0]);
+		break;
+	case OBJECT_CR0_WP:
+		set(json, "wp", json_boolean(raw[0] & CR0_WP));
+		break;
+	case OBJECT_GDTR:
+	case OBJECT_IDTR:
+		set(json, "limit", json_integer(place->limit));
+		/* fall through */
+	case OBJECT_SYSCALL_TABLE:
+		set(json, "gva", event_hex(place->gva));
+		set(json, "gpa", event_hex(place->gpa));
+		break;
+	}
+	return json;
+}
+
+static json_t *object_json(const struct guest *guest, const struct difference *difference)
+{
+	const struct object_key *key = &difference->object;
+	json_t *object = json_pack("{s:s, s:i}", "kind", object_kind_name(key->kind), "vcpu",
+				   (int)difference->vcpu);
+
+	if (!object_is_place(key->kind) && key->kind != OBJECT_CR0_WP)
+		set(object, "index", json_integer(key->index));
+	if (key->check == CHECK_SYSCALL_TABLE)
+		set(object, "table",
+		    json_string(key->table == KA_SYSCALL_IA32 ? "ia32" : "native"));
+	set(object, "shared", json_boolean(key->vcpu == OBJECT_SHARED));
+	if (key->kind == OBJECT_SYSCALL_ENTRY)
+		set_symbol(guest, object, difference->expected[0]);
+	if (key->kind == OBJECT_IDT_GATE)
+		set_symbol(guest, object,
+			   idt_gate_handler(difference->long_mode, difference->expected));
+	if (difference->gva) {
+		set(object, "gva", event_hex(difference->gva));
+		set(object, "gpa", event_hex(difference->gpa));
+	}
+	return object;
+}
+
+static const struct guest_vcpu *vcpu_of(const struct guest *guest, unsigned int id)
+{
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		if (guest->vcpus[i].id == id)
+			return &guest->vcpus[i];
+	return &guest->vcpus[0];
+}
+
+static json_t *check_json(const struct guest *guest, const struct difference *difference)
+{
+	const struct check *check = &checks[difference->object.check];
+	const struct coverage *coverage =
+		&vcpu_of(guest, difference->vcpu)->coverage[difference->object.check];
+
+	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:s}", "id", check->id, "name", check->name,
+			 "version", CHECK_VERSION, "interval_ms",
+			 (json_int_t)(guest->watch->interval_ns / NS_PER_MS), "duration_us",
+			 (json_int_t)guest->cycle_us, "state", coverage_name(coverage->state));
+}
+
+static json_t *finding_json(const struct finding *finding, const char *state)
+{
+	return json_pack("{s:s, s:s, s:o, s:o, s:I}", "id", finding->id, "state", state,
+			 "first_seen", event_time(finding->first_seen_ns), "last_seen",
+			 event_time(finding->last_seen_ns), "count", (json_int_t)finding->count);
+}
+
+static void object_text(const struct guest *guest, const struct difference *difference, char *buf,
+			size_t size)
+{
+	const struct object_key *key = &difference->object;
+	char symbol[256] = "", name[256];
+	const char *found = NULL;
+
+	if (key->kind == OBJECT_SYSCALL_ENTRY)
+		found = symbol_text(guest, difference->expected[0], name, sizeof(name));
+	if (key->kind == OBJECT_IDT_GATE)
+		found = symbol_text(guest,
+				    idt_gate_handler(difference->long_mode, difference->expected),
+				    name, sizeof(name));
+	if (found)
+		snprintf(symbol, sizeof(symbol), " (%.200s)", found);
+	switch (key->kind) {
+	case OBJECT_GDT_DESCRIPTOR:
+		snprintf(buf, size, "GDT descriptor %u of vCPU %u", key->index, difference->vcpu);
+		break;
+	case OBJECT_IDT_GATE:
+		snprintf(buf, size, "IDT gate %u%s", key->index, symbol);
+		break;
+	case OBJECT_SYSCALL_ENTRY:
+		snprintf(buf, size, "system call table entry %u%s", key->index, symbol);
+		break;
+	case OBJECT_CR0_WP:
+		snprintf(buf, size, "CR0.WP of vCPU %u", difference->vcpu);
+		break;
+	case OBJECT_GDTR:
+	case OBJECT_IDTR:
+		snprintf(buf, size, "%s of vCPU %u", key->kind == OBJECT_GDTR ? "GDTR" : "IDTR",
+			 difference->vcpu);
+		break;
+	case OBJECT_SYSCALL_TABLE:
+		snprintf(buf, size, "place of the system call table, vCPU %u", difference->vcpu);
+		break;
+	}
+}
+
+static json_t *finding_event(const struct guest *guest, const struct finding *finding,
+			     const char *type, const char *what, const char *state,
+			     uint64_t real_ns, uint64_t mono_ns)
+{
+	const struct difference *difference = &finding->difference;
+	bool violation = state[0] != 'r';
+	enum severity severity = violation ? checks[difference->object.check].severity :
+					     SEVERITY_INFO;
+	const struct check *check = &checks[difference->object.check];
+	char text[320], message[640];
+	json_t *event;
+
+	object_text(guest, difference, text, sizeof(text));
+	snprintf(message, sizeof(message), "%s: %s %s", guest->info.name, text, what);
+	event = event_about(guest, type, severity, real_ns, mono_ns, message);
+	set(event, "check", check_json(guest, difference));
+	set(event, "object", object_json(guest, difference));
+	set(event, "expected", value_json(guest, difference, false));
+	set(event, "observed", value_json(guest, difference, true));
+	set(event, "detected_by", json_string(difference->detected_by));
+	set(event, "baseline", baseline_json(guest));
+	set(event, "finding", finding_json(finding, state));
+	set(event, "attack",
+	    json_pack("{s:s, s:[{s:s, s:s}]}", "version", "19", "techniques", "id",
+		      check->technique, "tactic", check->tactic));
+	return event;
+}
+
+static const char *violation_text(const struct difference *difference)
+{
+	if (difference->outside_text)
+		return "leads outside of the kernel's text";
+	if (difference->object.kind == OBJECT_CR0_WP)
+		return "cleared";
+	return object_is_place(difference->object.kind) ? "moved" : "changed";
+}
+
+void report_violation(const struct guest *guest, const struct finding *finding)
+{
+	const struct difference *difference = &finding->difference;
+	json_t *event = finding_event(guest, finding, "integrity.violation",
+				      violation_text(difference),
+				      finding->count > 1 ? "ongoing" : "open",
+				      finding->last_seen_ns, finding->reported_mono_ns);
+
+	set(event, "reason",
+	    json_string(difference->outside_text ? "outside_text" :
+			object_is_place(difference->object.kind) ? "moved" : "changed"));
+	if (finding->last_ok_ns)
+		set(event, "last_ok", event_time(finding->last_ok_ns));
+	emit(guest, event);
+}
+
+void report_restored(const struct guest *guest, const struct finding *finding,
+		     const char *restored_to, uint64_t real_ns, uint64_t mono_ns)
+{
+	bool baseline = !strcmp(restored_to, "baseline");
+	uint64_t open_ns = mono_ns > finding->opened_mono_ns ? mono_ns - finding->opened_mono_ns : 0;
+	json_t *event = finding_event(guest, finding, "integrity.restored",
+				      baseline ? "restored" : "belongs to an earlier boot",
+				      "restored", real_ns, mono_ns);
+
+	set(event, "restored_to", json_string(restored_to));
+	set(event, "open_for_ms", json_integer((json_int_t)(open_ns / NS_PER_MS)));
+	set(event, "open_for_us", json_integer((json_int_t)(open_ns / NS_PER_US)));
+	emit(guest, event);
+}
+
+/* ---- coverage ------------------------------------------------------------------------------ */
+
+json_t *report_check_state(const struct guest *guest, const struct guest_vcpu *vcpu,
+			   enum check_id check)
+{
+	const struct coverage *coverage = &vcpu->coverage[check];
+	json_t *json;
+
+	json = json_pack("{s:s, s:o, s:s, s:i, s:s, s:o, s:{s:I, s:I, s:I, s:I}}", "vm", guest->id,
+			 "name", event_string(guest->info.name), "check", checks[check].name, "vcpu",
+			 (int)vcpu->id, "state", coverage_name(coverage->state), "since",
+			 event_time(coverage->since_ns), "cycles", "observed",
+			 (json_int_t)coverage->cycles[COVERAGE_OBSERVED], "sampled",
+			 (json_int_t)coverage->cycles[COVERAGE_SAMPLED], "stale",
+			 (json_int_t)coverage->cycles[COVERAGE_STALE], "unobservable",
+			 (json_int_t)coverage->cycles[COVERAGE_UNOBSERVABLE]);
+	if (coverage->reason)
+		set(json, "reason", json_string(coverage->reason));
+	return json;
+}
+
+static json_t *coverage_change(const struct guest_vcpu *vcpu, enum check_id check)
+{
+	const struct coverage *coverage = &vcpu->coverage[check];
+	json_t *json = json_pack("{s:s, s:i, s:s, s:s}", "check", checks[check].name, "vcpu",
+				 (int)vcpu->id, "from", coverage_name(coverage->reported), "to",
+				 coverage_name(coverage->state));
+
+	if (coverage->reason)
+		set(json, "reason", json_string(coverage->reason));
+	return json;
+}
+
+void report_coverage(struct guest *guest)
+{
+	json_t *event, *changes = NULL;
+	unsigned int lost = 0, gained = 0;
+	char message[256];
+
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		for (int check = 0; check < CHECKS; check++) {
+			struct coverage *coverage = &guest->vcpus[i].coverage[check];
+
+			if (coverage->state == coverage->reported)
+				continue;
+			if (!changes)
+				changes = json_array();
+			json_array_append_new(changes, coverage_change(&guest->vcpus[i], check));
+			lost += !coverage_seen(coverage->state);
+			gained += coverage_seen(coverage->state);
+			coverage->reported = coverage->state;
+		}
+	if (!changes)
+		return;
+	snprintf(message, sizeof(message), "%s: %u checks are seen now, %u are not",
+		 guest->info.name, gained, lost);
+	/* Before there is a baseline nothing is lost yet. */
+	event = event_about(guest, "coverage.changed",
+			    lost && guest->boots_before ? SEVERITY_MEDIUM : SEVERITY_INFO,
+			    clock_real(), clock_mono(), message);
+	set(event, "changes", changes);
+	emit(guest, event);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Tells what becomes of a guest as events. */
+#ifndef MONITOR_REPORT_H
+#define MONITOR_REPORT_H
+
+#include "guest.h"
+
+void report_discovered(const struct guest *guest);
+void report_gone(const struct guest *guest, const char *reason);
+void report_baseline(const struct guest *guest, uint64_t real_ns, uint64_t mono_ns);
+void report_violation(const struct guest *guest, const struct finding *finding);
+void report_restored(const struct guest *guest, const struct finding *finding,
+		     const char *restored_to, uint64_t real_ns, uint64_t mono_ns);
+/* What changed in how well the checks are seen since the last call; nothing if nothing did. */
+void report_coverage(struct guest *guest);
+
+/* The VM as in each event about it. */
+json_t *report_vm(const struct guest *guest);
+/* One entry of monitor.health: a check of a vCPU, with the cycles since the last one. */
+json_t *report_check_state(const struct guest *guest, const struct guest_vcpu *vcpu,
+			   enum check_id check);
+
+#endif

@@ -1,0 +1,735 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Keeps the Kernel Object Store in SQLite. The file may be damaged or made by somebody else: its
+ * schema must be word for word ours, and each value is validated before it is believed.
+ */
+#include "store.h"
+
+#include "cleanup.h"
+#include "text.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { APPLICATION_ID = 0x4b564d42 /* "KVMB" */, BOOTS_KEPT = 16, VALUE_MAX = 4096 };
+
+static const char *const schema[][2] = {
+	{ "kernel", "CREATE TABLE kernel (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, "
+		    "release TEXT NOT NULL, long_mode INTEGER NOT NULL, trust TEXT NOT NULL, "
+		    "recorded_at TEXT NOT NULL, digest TEXT NOT NULL, gdt INTEGER NOT NULL, "
+		    "idt INTEGER NOT NULL, syscall INTEGER NOT NULL, "
+		    "syscall_ia32 INTEGER NOT NULL) STRICT" },
+	{ "content", "CREATE TABLE content (kernel INTEGER NOT NULL REFERENCES kernel(id) "
+		     "ON DELETE CASCADE, object TEXT NOT NULL, idx INTEGER NOT NULL, "
+		     "value TEXT NOT NULL, relative INTEGER NOT NULL, symbol TEXT NOT NULL, "
+		     "PRIMARY KEY (kernel, object, idx)) STRICT, WITHOUT ROWID" },
+	{ "boot", "CREATE TABLE boot (vm_id TEXT NOT NULL, generation INTEGER NOT NULL, "
+		  "vm_name TEXT NOT NULL, fingerprint TEXT NOT NULL, kernel_key TEXT NOT NULL, "
+		  "slide TEXT NOT NULL, recorded_at TEXT NOT NULL, "
+		  "PRIMARY KEY (vm_id, generation)) STRICT, WITHOUT ROWID" },
+	{ "place", "CREATE TABLE place (vm_id TEXT NOT NULL, generation INTEGER NOT NULL, "
+		   "object TEXT NOT NULL, vcpu INTEGER NOT NULL, page INTEGER NOT NULL, "
+		   "gva TEXT NOT NULL, gpa TEXT NOT NULL, size INTEGER NOT NULL, "
+		   "PRIMARY KEY (vm_id, generation, object, vcpu, page)) STRICT, WITHOUT ROWID" },
+};
+
+struct store {
+	sqlite3 *db;
+};
+
+static void cleanup_statement(sqlite3_stmt **statement)
+{
+	sqlite3_finalize(*statement);
+}
+
+#define _cleanup_statement_ _cleanup_(cleanup_statement)
+
+static int error_of(int code)
+{
+	switch (code & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_ROW:
+	case SQLITE_DONE:
+		return 0;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return -EBUSY;
+	case SQLITE_READONLY:
+	case SQLITE_PERM:
+	case SQLITE_AUTH:
+		return -EROFS;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+	case SQLITE_CONSTRAINT:
+	case SQLITE_MISMATCH:
+	case SQLITE_TOOBIG:
+		return -EBADMSG;
+	case SQLITE_CANTOPEN:
+		return -ENOENT;
+	case SQLITE_NOMEM:
+		return -ENOMEM;
+	case SQLITE_FULL:
+		return -ENOSPC;
+	default:
+		return -EIO;
+	}
+}
+
+static int prepare(struct store *store, const char *sql, sqlite3_stmt **ret_statement)
+{
+	return error_of(sqlite3_prepare_v2(store->db, sql, -1, ret_statement, NULL));
+}
+
+/* 1: a row, 0: no more. */
+static int step(sqlite3_stmt *statement)
+{
+	int code = sqlite3_step(statement);
+
+	return code == SQLITE_ROW ? 1 : error_of(code);
+}
+
+static int execute(struct store *store, const char *sql)
+{
+	return error_of(sqlite3_exec(store->db, sql, NULL, NULL, NULL));
+}
+
+/* 's' const char *, 'i' int64_t; from parameter 1 on. */
+static int bind(sqlite3_stmt *statement, const char *types, ...)
+{
+	int code = SQLITE_OK;
+	va_list args;
+
+	va_start(args, types);
+	for (int i = 1; types[i - 1] && code == SQLITE_OK; i++)
+		code = types[i - 1] == 's' ?
+			       sqlite3_bind_text(statement, i, va_arg(args, const char *), -1,
+						 SQLITE_TRANSIENT) :
+			       sqlite3_bind_int64(statement, i, va_arg(args, int64_t));
+	va_end(args);
+	return error_of(code);
+}
+
+/* Text of a column: no NULL, no zero within, valid UTF-8 without controls, and it fits. */
+static int column_text(sqlite3_stmt *statement, int column, char *buf, size_t size)
+{
+	const char *text;
+	size_t len;
+
+	if (sqlite3_column_type(statement, column) != SQLITE_TEXT)
+		return -EBADMSG;
+	text = (const char *)sqlite3_column_text(statement, column);
+	len = (size_t)sqlite3_column_bytes(statement, column);
+	if (!text || len >= size || memchr(text, 0, len))
+		return -EBADMSG;
+	text_clean(buf, size, text);
+	return strcmp(buf, text) ? -EBADMSG : 0;
+}
+
+static int column_number(sqlite3_stmt *statement, int column, int64_t min, int64_t max,
+			 int64_t *ret_number)
+{
+	int64_t number = sqlite3_column_int64(statement, column);
+
+	if (sqlite3_column_type(statement, column) != SQLITE_INTEGER || number < min ||
+	    number > max)
+		return -EBADMSG;
+	*ret_number = number;
+	return 0;
+}
+
+static int column_hex(sqlite3_stmt *statement, int column, unsigned int size, uint64_t ret_value[2])
+{
+	char text[TEXT_HEX_MAX];
+	unsigned int found = 0;
+	uint64_t value[2];
+	int r = column_text(statement, column, text, sizeof(text));
+
+	if (!r)
+		r = text_hex_parse(text, value, &found);
+	if (r < 0 || found != size)
+		return -EBADMSG;
+	memcpy(ret_value, value, sizeof(value));
+	return 0;
+}
+
+/* ---- the file ------------------------------------------------------------------------------ */
+
+static int pragma_number(struct store *store, const char *sql, int64_t *ret_number)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	int r = prepare(store, sql, &statement);
+
+	if (!r)
+		r = step(statement);
+	if (r <= 0)
+		return r < 0 ? r : -EBADMSG;
+	*ret_number = sqlite3_column_int64(statement, 0);
+	return 0;
+}
+
+static int schema_create(struct store *store)
+{
+	char sql[96];
+	int r = store_begin(store);
+
+	for (size_t i = 0; !r && i < array_size(schema); i++)
+		r = execute(store, schema[i][1]);
+	snprintf(sql, sizeof(sql), "PRAGMA application_id = %d; PRAGMA user_version = %d",
+		 APPLICATION_ID, STORE_VERSION);
+	if (!r)
+		r = execute(store, sql);
+	if (!r)
+		r = store_commit(store);
+	if (r < 0)
+		store_rollback(store);
+	return r;
+}
+
+/* A view or trigger in place of a table, or beside it, would run somebody else's SQL. */
+static int schema_validate(struct store *store)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	size_t found = 0;
+	int r = prepare(store, "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL",
+			&statement);
+
+	if (r < 0)
+		return r;
+	while ((r = step(statement)) > 0) {
+		char name[64], sql[1024];
+		size_t i;
+
+		if (column_text(statement, 0, name, sizeof(name)) < 0 ||
+		    column_text(statement, 1, sql, sizeof(sql)) < 0)
+			return -EBADMSG;
+		for (i = 0; i < array_size(schema); i++)
+			if (!strcmp(name, schema[i][0]) && !strcmp(sql, schema[i][1]))
+				break;
+		if (i == array_size(schema))
+			return -EBADMSG;
+		found++;
+	}
+	if (r < 0)
+		return r;
+	return found == array_size(schema) ? 0 : -EBADMSG;
+}
+
+static int quick_check(struct store *store)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	int r = prepare(store, "PRAGMA quick_check(1)", &statement);
+	char text[8];
+
+	if (!r)
+		r = step(statement);
+	if (r <= 0)
+		return r < 0 ? r : -EBADMSG;
+	return column_text(statement, 0, text, sizeof(text)) || strcmp(text, "ok") ? -EBADMSG : 0;
+}
+
+static int kernels_validate(struct store *store)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	_cleanup_free_ struct content *content = calloc(1, sizeof(*content));
+	char key[STORE_KEY_MAX];
+	int r = content ? prepare(store, "SELECT key FROM kernel", &statement) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	while ((r = step(statement)) > 0) {
+		r = column_text(statement, 0, key, sizeof(key));
+		if (!r)
+			r = store_content_load(store, key, content);
+		if (r < 0)
+			return r == -ENOENT ? -EBADMSG : r;
+	}
+	return r;
+}
+
+static int boot_read(sqlite3_stmt *statement, struct store_boot *ret_boot);
+static int place_read(sqlite3_stmt *statement, struct view *view);
+
+static int boots_validate(struct store *store)
+{
+	_cleanup_statement_ sqlite3_stmt *boots = NULL, *places = NULL;
+	struct store_boot boot;
+	struct view view;
+	int r;
+
+	r = prepare(store, "SELECT vm_id, generation, vm_name, fingerprint, kernel_key, slide, "
+			   "recorded_at FROM boot", &boots);
+	while (!r && (r = step(boots)) > 0)
+		r = boot_read(boots, &boot);
+	if (!r)
+		r = prepare(store, "SELECT page, gva, gpa, size FROM place ORDER BY vm_id, "
+				   "generation, object, vcpu, page", &places);
+	while (!r && (r = step(places)) > 0) {
+		if (sqlite3_column_int64(places, 0) == 0)
+			view = (struct view){ 0 };
+		r = place_read(places, &view);
+	}
+	return r;
+}
+
+static int file_validate(struct store *store)
+{
+	int64_t id = 0, version = 0, objects = 0;
+	int r = pragma_number(store, "PRAGMA application_id", &id);
+
+	if (!r)
+		r = pragma_number(store, "PRAGMA user_version", &version);
+	if (!r)
+		r = pragma_number(store, "SELECT count(*) FROM sqlite_schema", &objects);
+	if (r < 0)
+		return r;
+	if (!id && !version && !objects)
+		return schema_create(store);
+	if (id != APPLICATION_ID)
+		return -EBADMSG;
+	if (version > STORE_VERSION)
+		return -EPROTONOSUPPORT;
+	r = version < 1 ? -EBADMSG : quick_check(store);
+	if (!r)
+		r = schema_validate(store);
+	if (!r)
+		r = kernels_validate(store);
+	if (!r)
+		r = boots_validate(store);
+	return r;
+}
+
+/* Not only the flag of the file: its folder must take the journal, and nobody else hold a lock. */
+static int writable_validate(struct store *store)
+{
+	int r;
+
+	if (sqlite3_db_readonly(store->db, "main"))
+		return -EROFS;
+	r = execute(store, "BEGIN IMMEDIATE");
+	/* Writes one page and takes it back. */
+	if (!r)
+		r = execute(store, "PRAGMA user_version = 0");
+	store_rollback(store);
+	return r;
+}
+
+static void error_describe(const char *path, int error, struct store *store, char *buf)
+{
+	const char *said = store && store->db ? sqlite3_errmsg(store->db) : strerror(-error);
+
+	switch (error) {
+	case -EBADMSG:
+		snprintf(buf, STORE_ERROR_MAX,
+			 "%s is damaged, or not a store of kvmbpf: keep it for a look, restore a copy "
+			 "or give another --store; a new one begins with new baselines", path);
+		break;
+	case -EPROTONOSUPPORT:
+		snprintf(buf, STORE_ERROR_MAX,
+			 "%s was made by a newer version of kvmbpf: use that one, or another --store",
+			 path);
+		break;
+	case -EROFS:
+		snprintf(buf, STORE_ERROR_MAX,
+			 "%s cannot be written (%s): give the monitor write permission for it and its "
+			 "folder, or another --store", path, said);
+		break;
+	case -EBUSY:
+		snprintf(buf, STORE_ERROR_MAX,
+			 "%s is held by another program: end it, or give another --store", path);
+		break;
+	case -ENOENT:
+		snprintf(buf, STORE_ERROR_MAX,
+			 "%s cannot be opened or created (%s): make its folder, or give another "
+			 "--store", path, said);
+		break;
+	default:
+		snprintf(buf, STORE_ERROR_MAX, "%s: %s", path, said);
+	}
+}
+
+static void db_configure(sqlite3 *db)
+{
+	sqlite3_extended_result_codes(db, 1);
+	sqlite3_busy_timeout(db, 3000);
+	sqlite3_limit(db, SQLITE_LIMIT_LENGTH, VALUE_MAX * 16);
+	sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
+	sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+	sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+}
+
+int store_open(const char *path, struct store **ret_store, char ret_error[static STORE_ERROR_MAX])
+{
+	struct store *store = calloc(1, sizeof(*store));
+	int r;
+
+	if (!store)
+		return -ENOMEM;
+	r = error_of(sqlite3_open_v2(path, &store->db,
+				     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
+					     SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE,
+				     NULL));
+	if (!r) {
+		db_configure(store->db);
+		/* One file, no -wal beside it; what is committed survives a power cut. */
+		r = execute(store, "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; "
+				   "PRAGMA foreign_keys = ON; PRAGMA journal_mode = DELETE; "
+				   "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY");
+	}
+	if (!r)
+		r = file_validate(store);
+	if (!r)
+		r = writable_validate(store);
+	if (r < 0) {
+		error_describe(path, r, store, ret_error);
+		store_close(store);
+		return r;
+	}
+	*ret_store = store;
+	return 0;
+}
+
+void store_close(struct store *store)
+{
+	if (!store)
+		return;
+	sqlite3_close(store->db);
+	free(store);
+}
+
+const char *store_error(struct store *store)
+{
+	return sqlite3_errmsg(store->db);
+}
+
+int store_begin(struct store *store)
+{
+	return execute(store, "BEGIN IMMEDIATE");
+}
+
+int store_commit(struct store *store)
+{
+	return execute(store, "COMMIT");
+}
+
+void store_rollback(struct store *store)
+{
+	if (!sqlite3_get_autocommit(store->db))
+		execute(store, "ROLLBACK");
+}
+
+/* ---- contents ------------------------------------------------------------------------------ */
+
+static int kernel_read(sqlite3_stmt *statement, struct content *content,
+		       char digest[static CONTENT_DIGEST_MAX])
+{
+	int64_t number = 0;
+	int r = column_text(statement, 1, content->release, sizeof(content->release));
+
+	if (!r)
+		r = column_number(statement, 2, 0, 1, &number);
+	if (!r) {
+		content->long_mode = number;
+		r = column_text(statement, 3, content->trust, sizeof(content->trust));
+	}
+	if (!r && strcmp(content->trust, "tofu") && strcmp(content->trust, "reference"))
+		r = -EBADMSG;
+	if (!r)
+		r = column_text(statement, 4, content->recorded_at, sizeof(content->recorded_at));
+	if (!r)
+		r = column_text(statement, 5, digest, CONTENT_DIGEST_MAX);
+	for (int i = 0; !r && i < CONTENT_OBJECTS; i++) {
+		r = column_number(statement, 6 + i, 0, CONTENT_MAX, &number);
+		if (!r)
+			content->count[i] = (unsigned int)number;
+	}
+	return r;
+}
+
+static int entry_read(sqlite3_stmt *statement, struct content *content)
+{
+	struct content_entry *entry;
+	char name[16];
+	unsigned int object;
+	int64_t index = 0, relative = 0;
+	int r = column_text(statement, 0, name, sizeof(name));
+
+	if (r < 0)
+		return r;
+	for (object = 0; object < CONTENT_OBJECTS; object++)
+		if (!strcmp(name, content_object_name(object)))
+			break;
+	if (object == CONTENT_OBJECTS)
+		return -EBADMSG;
+	r = column_number(statement, 1, 0, (int64_t)content->count[object] - 1, &index);
+	if (!r)
+		r = column_number(statement, 3, 0, 1, &relative);
+	if (r < 0)
+		return r;
+	entry = &content->entry[object][index];
+	entry->relative = relative;
+	entry->kept = true;
+	return column_hex(statement, 2, content_size(object, content->long_mode), entry->value);
+}
+
+int store_content_load(struct store *store, const char *key, struct content *ret_content)
+{
+	_cleanup_statement_ sqlite3_stmt *kernel = NULL, *entries = NULL;
+	_cleanup_free_ struct content *content = calloc(1, sizeof(*content));
+	char stored[CONTENT_DIGEST_MAX], digest[CONTENT_DIGEST_MAX];
+	int r;
+
+	if (!content)
+		return -ENOMEM;
+	r = prepare(store, "SELECT id, release, long_mode, trust, recorded_at, digest, gdt, idt, "
+			   "syscall, syscall_ia32 FROM kernel WHERE key = ?", &kernel);
+	if (!r)
+		r = bind(kernel, "s", key);
+	if (!r)
+		r = step(kernel);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	r = kernel_read(kernel, content, stored);
+	if (!r)
+		r = prepare(store, "SELECT object, idx, value, relative FROM content WHERE kernel = ?",
+			    &entries);
+	if (!r)
+		r = bind(entries, "i", (int64_t)sqlite3_column_int64(kernel, 0));
+	while (!r && (r = step(entries)) > 0)
+		r = entry_read(entries, content);
+	if (r < 0)
+		return r;
+	/* Rows that are missing, or were edited by hand. */
+	content_digest(content, digest);
+	if (strcmp(stored, digest))
+		return -EBADMSG;
+	memcpy(ret_content, content, sizeof(*content));
+	return 0;
+}
+
+static const char *entry_symbol(const struct ka_kernel *kernel, const struct content *content,
+				enum content_object object, const struct content_entry *entry,
+				char *buf, size_t size)
+{
+	uint64_t address = object == CONTENT_IDT ?
+				   idt_gate_handler(content->long_mode, entry->value) :
+				   entry->value[0], offset = 0;
+	const char *name = NULL;
+
+	if (object != CONTENT_GDT && entry->relative)
+		name = ka_kernel_name(kernel, address + kernel->slide, &offset);
+	if (!name)
+		return "";
+	snprintf(buf, size, offset ? "%.200s+0x%llx" : "%.200s", name, (unsigned long long)offset);
+	return buf;
+}
+
+static int entries_save(struct store *store, int64_t kernel_id, const struct content *content,
+			const struct ka_kernel *kernel)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	char value[TEXT_HEX_MAX], symbol[256];
+	int r = prepare(store, "INSERT INTO content (kernel, object, idx, value, relative, symbol) "
+			       "VALUES (?, ?, ?, ?, ?, ?)", &statement);
+
+	for (unsigned int object = 0; object < CONTENT_OBJECTS; object++)
+		for (unsigned int i = 0; !r && i < content->count[object]; i++) {
+			const struct content_entry *entry = &content->entry[object][i];
+
+			if (!entry->kept)
+				continue;
+			r = bind(statement, "isisis", kernel_id, content_object_name(object),
+				 (int64_t)i,
+				 text_hex(value, entry->value,
+					  content_size(object, content->long_mode)),
+				 (int64_t)entry->relative,
+				 entry_symbol(kernel, content, object, entry, symbol,
+					      sizeof(symbol)));
+			if (!r)
+				r = step(statement);
+			sqlite3_reset(statement);
+		}
+	return r;
+}
+
+int store_content_save(struct store *store, const char *key, const struct content *content,
+		       const struct ka_kernel *kernel)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	char digest[CONTENT_DIGEST_MAX];
+	int r;
+
+	content_digest(content, digest);
+	r = prepare(store, "INSERT INTO kernel (key, release, long_mode, trust, recorded_at, digest, "
+			   "gdt, idt, syscall, syscall_ia32) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		    &statement);
+	if (!r)
+		r = bind(statement, "ssisssiiii", key, content->release,
+			 (int64_t)content->long_mode, content->trust, content->recorded_at, digest,
+			 (int64_t)content->count[CONTENT_GDT], (int64_t)content->count[CONTENT_IDT],
+			 (int64_t)content->count[CONTENT_SYSCALL],
+			 (int64_t)content->count[CONTENT_SYSCALL_IA32]);
+	if (!r)
+		r = step(statement);
+	if (r < 0)
+		return r;
+	return entries_save(store, sqlite3_last_insert_rowid(store->db), content, kernel);
+}
+
+/* ---- boots and places ---------------------------------------------------------------------- */
+
+static int boot_read(sqlite3_stmt *statement, struct store_boot *ret_boot)
+{
+	struct store_boot boot = { 0 };
+	uint64_t slide[2];
+	int64_t generation = 0;
+	int r = column_text(statement, 0, boot.vm_id, sizeof(boot.vm_id));
+
+	if (!r)
+		r = column_number(statement, 1, 1, UINT32_MAX - 1, &generation);
+	if (!r)
+		r = column_text(statement, 2, boot.vm_name, sizeof(boot.vm_name));
+	if (!r)
+		r = column_text(statement, 3, boot.fingerprint, sizeof(boot.fingerprint));
+	if (!r)
+		r = column_text(statement, 4, boot.kernel_key, sizeof(boot.kernel_key));
+	if (!r)
+		r = column_hex(statement, 5, 8, slide);
+	if (!r)
+		r = column_text(statement, 6, boot.recorded_at, sizeof(boot.recorded_at));
+	if (r < 0)
+		return r;
+	boot.generation = (unsigned int)generation;
+	boot.slide = slide[0];
+	*ret_boot = boot;
+	return 0;
+}
+
+int store_boot_find(struct store *store, const char *vm_id, const char *fingerprint,
+		    struct store_boot *ret_boot)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	int r = prepare(store, "SELECT vm_id, generation, vm_name, fingerprint, kernel_key, slide, "
+			       "recorded_at FROM boot WHERE vm_id = ?1 AND (?2 = '' OR "
+			       "fingerprint = ?2) ORDER BY generation DESC LIMIT 1", &statement);
+
+	if (!r)
+		r = bind(statement, "ss", vm_id, fingerprint ? fingerprint : "");
+	if (!r)
+		r = step(statement);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	return boot_read(statement, ret_boot);
+}
+
+static int boot_forget(struct store *store, const char *vm_id, unsigned int generation)
+{
+	static const char *const sql[] = {
+		"DELETE FROM place WHERE vm_id = ? AND generation <= ?",
+		"DELETE FROM boot WHERE vm_id = ? AND generation <= ?",
+	};
+	int r = 0;
+
+	for (size_t i = 0; !r && i < array_size(sql); i++) {
+		_cleanup_statement_ sqlite3_stmt *statement = NULL;
+
+		r = prepare(store, sql[i], &statement);
+		if (!r)
+			r = bind(statement, "si", vm_id, (int64_t)generation);
+		if (!r)
+			r = step(statement);
+	}
+	/* Contents that belonged to such a boot alone. */
+	if (!r)
+		r = execute(store, "DELETE FROM kernel WHERE key LIKE 'vm:%' AND key NOT IN "
+				   "(SELECT kernel_key FROM boot)");
+	return r;
+}
+
+int store_boot_save(struct store *store, const struct store_boot *boot)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	char slide[TEXT_HEX_MAX];
+	int r = prepare(store, "INSERT OR REPLACE INTO boot (vm_id, generation, vm_name, fingerprint, "
+			       "kernel_key, slide, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			&statement);
+
+	if (!r)
+		r = bind(statement, "sisssss", boot->vm_id, (int64_t)boot->generation,
+			 boot->vm_name, boot->fingerprint, boot->kernel_key,
+			 text_hex64(slide, boot->slide), boot->recorded_at);
+	if (!r)
+		r = step(statement);
+	if (!r && boot->generation > BOOTS_KEPT)
+		r = boot_forget(store, boot->vm_id, boot->generation - BOOTS_KEPT);
+	return r;
+}
+
+/* One page; those before it are in `view` already. */
+static int place_read(sqlite3_stmt *statement, struct view *view)
+{
+	uint64_t gva[2], gpa[2];
+	int64_t page = 0, limit = 0;
+	int r = column_number(statement, 0, 0, VIEW_PAGES - 1, &page);
+
+	if (!r)
+		r = column_hex(statement, 1, 8, gva);
+	if (!r)
+		r = column_hex(statement, 2, 8, gpa);
+	if (!r)
+		r = column_number(statement, 3, 0, UINT32_MAX, &limit);
+	if (r < 0)
+		return r;
+	if (page != view->pages)
+		return -EBADMSG;
+	view->gva = gva[0];
+	view->gpa[view->pages++] = gpa[0];
+	view->limit = (uint32_t)limit;
+	return 0;
+}
+
+int store_place_find(struct store *store, const char *vm_id, unsigned int generation,
+		     const char *object, int vcpu, struct view *ret_view)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	struct view view = { 0 };
+	int r = prepare(store, "SELECT page, gva, gpa, size FROM place WHERE vm_id = ? AND "
+			       "generation = ? AND object = ? AND vcpu = ? ORDER BY page",
+			&statement);
+
+	if (!r)
+		r = bind(statement, "sisi", vm_id, (int64_t)generation, object, (int64_t)vcpu);
+	while (!r && (r = step(statement)) > 0)
+		r = place_read(statement, &view);
+	if (r < 0)
+		return r;
+	if (!view.pages)
+		return -ENOENT;
+	ret_view->gva = view.gva;
+	ret_view->limit = view.limit;
+	ret_view->pages = view.pages;
+	memcpy(ret_view->gpa, view.gpa, sizeof(view.gpa));
+	return 0;
+}
+
+int store_place_save(struct store *store, const char *vm_id, unsigned int generation,
+		     const char *object, int vcpu, const struct view *view)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	char gva[TEXT_HEX_MAX], gpa[TEXT_HEX_MAX];
+	int r = prepare(store, "INSERT OR REPLACE INTO place (vm_id, generation, object, vcpu, page, "
+			       "gva, gpa, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", &statement);
+
+	for (unsigned int i = 0; !r && i < view->pages; i++) {
+		r = bind(statement, "sisiissi", vm_id, (int64_t)generation, object, (int64_t)vcpu,
+			 (int64_t)i, text_hex64(gva, view->gva), text_hex64(gpa, view->gpa[i]),
+			 (int64_t)view->limit);
+		if (!r)
+			r = step(statement);
+		sqlite3_reset(statement);
+	}
+	return r;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The Kernel Object Store: what each kernel build's objects hold, and where each boot has them.
+ * One SQLite file with text values, made to be read with sqlite3(1).
+ */
+#ifndef MONITOR_STORE_H
+#define MONITOR_STORE_H
+
+#include "content.h"
+#include "view.h"
+
+struct store;
+
+enum { STORE_VERSION = 1, STORE_ERROR_MAX = 512, STORE_KEY_MAX = 128 };
+
+/*
+ * Opens or creates it, and validates every row. On failure `ret_error` says what is wrong and what
+ * to do; nothing in the file was changed.
+ * Errors: -EBADMSG (damaged, or not a store), -EPROTONOSUPPORT (made by a newer version), -EROFS
+ * (cannot be written), -EBUSY (in use for long), -ENOENT (its folder), -EIO.
+ */
+int store_open(const char *path, struct store **ret_store, char ret_error[static STORE_ERROR_MAX]);
+void store_close(struct store *store);
+/* What SQLite said last. */
+const char *store_error(struct store *store);
+
+/* -ENOENT: nothing is known of this kernel. -EBADMSG, -EIO. */
+int store_content_load(struct store *store, const char *key, struct content *ret_content);
+/* Names of addresses, for people who read the file; `kernel` may have no symbols. */
+int store_content_save(struct store *store, const char *key, const struct content *content,
+		       const struct ka_kernel *kernel);
+
+struct store_boot {
+	char vm_id[40], vm_name[129];
+	char fingerprint[33]; /* tells boots of this VM apart */
+	char kernel_key[STORE_KEY_MAX];
+	unsigned int generation;
+	uint64_t slide;
+	char recorded_at[32];
+};
+
+/* The boot of this VM with this fingerprint, or its latest where `fingerprint` is NULL. -ENOENT. */
+int store_boot_find(struct store *store, const char *vm_id, const char *fingerprint,
+		    struct store_boot *ret_boot);
+/* Enters a boot, or the same one again; the oldest of a VM with many are forgotten. */
+int store_boot_save(struct store *store, const struct store_boot *boot);
+
+/* Places of a boot; `object` is "gdtr", "idtr", "syscall_table" or "syscall_table_ia32", and vcpu
+ * OBJECT_SHARED for what all have. Only gva, limit, pages and gpa of the view count. */
+int store_place_find(struct store *store, const char *vm_id, unsigned int generation,
+		     const char *object, int vcpu, struct view *ret_view);
+int store_place_save(struct store *store, const char *vm_id, unsigned int generation,
+		     const char *object, int vcpu, const struct view *view);
+
+/* Many saves as one: all or nothing. */
+int store_begin(struct store *store);
+int store_commit(struct store *store);
+void store_rollback(struct store *store);
+
+#endif
