@@ -12,19 +12,19 @@ static void check_descriptor(const uint8_t *data, size_t len, bool long_mode)
 	struct ka_descriptor desc, again;
 	uint8_t out[16];
 
-	if (descriptor_decode(data, len, long_mode, &desc)) {
+	if (ka_descriptor_decode(data, len, long_mode, &desc)) {
 		CHECK(len < 16);
 		return;
 	}
 	CHECK(desc.size == 8 || (desc.size == 16 && desc.system && long_mode));
-	CHECK(descriptor_type_name(&desc)[0]);
-	CHECK(descriptor_encode(&desc, out, desc.size - 1) == -EMSGSIZE);
-	CHECK(descriptor_encode(&desc, out, desc.size) == 0);
+	CHECK(ka_descriptor_type_name(&desc)[0]);
+	CHECK(ka_descriptor_encode(&desc, out, desc.size - 1) == -EMSGSIZE);
+	CHECK(ka_descriptor_encode(&desc, out, desc.size) == 0);
 	CHECK(!memcmp(out, data, desc.size));
 	/* From the fields alone, without what raw keeps, they come out the same. */
 	memset(desc.raw, 0, sizeof(desc.raw));
-	CHECK(descriptor_encode(&desc, out, sizeof(out)) == 0);
-	CHECK(descriptor_decode(out, desc.size, long_mode, &again) == 0);
+	CHECK(ka_descriptor_encode(&desc, out, sizeof(out)) == 0);
+	CHECK(ka_descriptor_decode(out, desc.size, long_mode, &again) == 0);
 	memset(again.raw, 0, sizeof(again.raw));
 	CHECK(!memcmp(&desc, &again, sizeof(desc)));
 }
@@ -34,18 +34,18 @@ static void check_gate(const uint8_t *data, size_t len, bool long_mode)
 	struct ka_gate gate, again;
 	uint8_t out[16];
 
-	if (gate_decode(data, len, long_mode, &gate)) {
+	if (ka_gate_decode(data, len, long_mode, &gate)) {
 		CHECK(len < 16);
 		return;
 	}
 	CHECK(gate.size == (long_mode ? 16 : 8));
-	CHECK(gate_type_name(&gate)[0]);
-	CHECK(gate_encode(&gate, out, gate.size - 1) == -EMSGSIZE);
-	CHECK(gate_encode(&gate, out, gate.size) == 0);
+	CHECK(ka_gate_type_name(&gate)[0]);
+	CHECK(ka_gate_encode(&gate, out, gate.size - 1) == -EMSGSIZE);
+	CHECK(ka_gate_encode(&gate, out, gate.size) == 0);
 	CHECK(!memcmp(out, data, gate.size));
 	memset(gate.raw, 0, sizeof(gate.raw));
-	CHECK(gate_encode(&gate, out, sizeof(out)) == 0);
-	CHECK(gate_decode(out, gate.size, long_mode, &again) == 0);
+	CHECK(ka_gate_encode(&gate, out, sizeof(out)) == 0);
+	CHECK(ka_gate_decode(out, gate.size, long_mode, &again) == 0);
 	memset(again.raw, 0, sizeof(again.raw));
 	CHECK(!memcmp(&gate, &again, sizeof(gate)));
 }
@@ -66,8 +66,8 @@ static void check_made_up(const uint8_t *data, size_t len)
 	desc.size = data[14];
 	desc.system = data[15] & 1;
 	desc.granularity = data[15] & 2;
-	if (descriptor_encode(&desc, out, sizeof(out)) == 0 &&
-	    descriptor_decode(out, desc.size, desc.size == 16, &desc_again) == 0)
+	if (ka_descriptor_encode(&desc, out, sizeof(out)) == 0 &&
+	    ka_descriptor_decode(out, desc.size, desc.size == 16, &desc_again) == 0)
 		CHECK(desc_again.limit == desc.limit && desc_again.type == desc.type);
 	memcpy(&gate.offset, data + 16, 8);
 	gate.type = data[12];
@@ -75,8 +75,8 @@ static void check_made_up(const uint8_t *data, size_t len)
 	gate.size = data[14];
 	gate.ist = data[8];
 	gate.params = data[9];
-	if (gate_encode(&gate, out, sizeof(out)) == 0 &&
-	    gate_decode(out, gate.size, gate.size == 16, &gate_again) == 0)
+	if (ka_gate_encode(&gate, out, sizeof(out)) == 0 &&
+	    ka_gate_decode(out, gate.size, gate.size == 16, &gate_again) == 0)
 		CHECK(gate_again.offset == gate.offset && gate_again.ist == gate.ist);
 }
 

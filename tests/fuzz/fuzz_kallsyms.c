@@ -15,14 +15,14 @@ static int check_parse(const struct kallsyms_image *image, const struct kallsyms
 	err = kallsyms_parse(image, tables, symbols);
 	if (!err) {
 		CHECK(symbols_count(symbols) > 0);
-		CHECK(symbols_bits(symbols) == image->bits);
+		CHECK(ka_symbols_64bit(symbols) == (image->bits == 64));
 		CHECK(symbols_seal(symbols) == 0);
 		check_symbols(symbols);
 	} else {
 		CHECK(err == -EBADMSG);
 		CHECK(symbols_count(symbols) == 0);
 	}
-	symbols_free(symbols);
+	ka_symbols_free(symbols);
 	return err;
 }
 

@@ -16,9 +16,9 @@ static inline void check_entry(const struct ka_symbols *symbols, struct symbols_
 	int err;
 
 	CHECK(strlen(entry.name) <= SYMBOLS_NAME_MAX);
-	err = symbols_find(symbols, entry.name, &addr);
+	err = ka_symbols_find(symbols, entry.name, &addr);
 	CHECK(err == -ENOTUNIQ || (!err && addr == entry.addr));
-	name = symbols_name(symbols, entry.addr, &offset);
+	name = ka_symbols_name(symbols, entry.addr, &offset);
 	symbols_image(symbols, &start, &end);
 	if (entry.addr < start || entry.addr >= end) {
 		CHECK(!name);
@@ -40,9 +40,9 @@ static inline void check_symbols(const struct ka_symbols *symbols)
 		before = entry.addr;
 		check_entry(symbols, entry);
 	}
-	CHECK(symbols_find(symbols, "no such symbol", &unused) == -ENOENT);
-	symbols_name(symbols, before + 1, &unused);
-	symbols_name(symbols, UINT64_MAX, &unused);
+	CHECK(ka_symbols_find(symbols, "no such symbol", &unused) == -ENOENT);
+	ka_symbols_name(symbols, before + 1, &unused);
+	ka_symbols_name(symbols, UINT64_MAX, &unused);
 }
 
 #endif

@@ -12,7 +12,7 @@ static struct ka_descriptor decode(uint64_t low, uint64_t high, bool long_mode)
 	uint64_t raw[2] = { low, high };
 	struct ka_descriptor desc;
 
-	cr_assert(eq(int, descriptor_decode(raw, sizeof(raw), long_mode, &desc), 0));
+	cr_assert(eq(int, ka_descriptor_decode(raw, sizeof(raw), long_mode, &desc), 0));
 	return desc;
 }
 
@@ -21,7 +21,7 @@ static struct ka_gate decode_gate(uint64_t low, uint64_t high, bool long_mode)
 	uint64_t raw[2] = { low, high };
 	struct ka_gate gate;
 
-	cr_assert(eq(int, gate_decode(raw, sizeof(raw), long_mode, &gate), 0));
+	cr_assert(eq(int, ka_gate_decode(raw, sizeof(raw), long_mode, &gate), 0));
 	return gate;
 }
 
@@ -30,7 +30,7 @@ Test(descriptor, kernel_code_64)
 {
 	struct ka_descriptor desc = decode(0x00af9b000000ffff, 0, true);
 
-	cr_assert(eq(str, (char *)descriptor_type_name(&desc), "code64"));
+	cr_assert(eq(str, (char *)ka_descriptor_type_name(&desc), "code64"));
 	cr_assert(eq(u64, desc.base, 0));
 	cr_assert(eq(u32, desc.limit, 0xffffffff));
 	cr_assert(eq(int, desc.type, DESCRIPTOR_CODE | DESCRIPTOR_WRITABLE | DESCRIPTOR_ACCESSED));
@@ -45,7 +45,7 @@ Test(descriptor, user_data)
 {
 	struct ka_descriptor desc = decode(0x00cff3000000ffff, 0, true);
 
-	cr_assert(eq(str, (char *)descriptor_type_name(&desc), "data"));
+	cr_assert(eq(str, (char *)ka_descriptor_type_name(&desc), "data"));
 	cr_assert(eq(int, desc.dpl, 3));
 	cr_assert(desc.db);
 }
@@ -69,12 +69,12 @@ Test(descriptor, tss_takes_16_bytes_in_long_mode_only)
 	cr_assert(eq(int, desc.size, 16));
 	cr_assert(eq(u64, desc.base, 0xfffffe00fe123000));
 	cr_assert(eq(u32, desc.limit, 0x4087));
-	cr_assert(eq(str, (char *)descriptor_type_name(&desc), "tss64 busy"));
+	cr_assert(eq(str, (char *)ka_descriptor_type_name(&desc), "tss64 busy"));
 	desc = decode(low, high, false);
 	cr_assert(eq(int, desc.size, 8));
 	cr_assert(eq(u64, desc.base, 0xfe123000));
 	cr_assert(eq(u64, desc.raw[1], 0));
-	cr_assert(eq(str, (char *)descriptor_type_name(&desc), "tss32 busy"));
+	cr_assert(eq(str, (char *)ka_descriptor_type_name(&desc), "tss32 busy"));
 }
 
 Test(descriptor, cut_off_is_an_error)
@@ -82,9 +82,9 @@ Test(descriptor, cut_off_is_an_error)
 	uint64_t tss = 0x00008b0000000067;
 	struct ka_descriptor desc;
 
-	cr_assert(eq(int, descriptor_decode(&tss, 7, false, &desc), -EMSGSIZE));
-	cr_assert(eq(int, descriptor_decode(&tss, 8, false, &desc), 0));
-	cr_assert(eq(int, descriptor_decode(&tss, 8, true, &desc), -EMSGSIZE));
+	cr_assert(eq(int, ka_descriptor_decode(&tss, 7, false, &desc), -EMSGSIZE));
+	cr_assert(eq(int, ka_descriptor_decode(&tss, 8, false, &desc), 0));
+	cr_assert(eq(int, ka_descriptor_decode(&tss, 8, true, &desc), -EMSGSIZE));
 }
 
 Test(descriptor, names)
@@ -115,7 +115,7 @@ Test(descriptor, names)
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct ka_descriptor desc = decode(cases[i].low, 0, cases[i].long_mode);
 
-		cr_expect(eq(str, (char *)descriptor_type_name(&desc), (char *)cases[i].name));
+		cr_expect(eq(str, (char *)ka_descriptor_type_name(&desc), (char *)cases[i].name));
 	}
 }
 
@@ -134,7 +134,7 @@ Test(descriptor, encode_gives_back_every_bit)
 		struct ka_descriptor desc = decode(cases[i][0], cases[i][1], true);
 		uint64_t out[2] = { 0 };
 
-		cr_assert(eq(int, descriptor_encode(&desc, out, sizeof(out)), 0));
+		cr_assert(eq(int, ka_descriptor_encode(&desc, out, sizeof(out)), 0));
 		cr_expect(eq(int, memcmp(out, cases[i], desc.size), 0), "case %zu", i);
 	}
 }
@@ -147,7 +147,7 @@ Test(descriptor, encode_makes_one_from_nothing)
 	};
 	uint64_t out;
 
-	cr_assert(eq(int, descriptor_encode(&desc, &out, sizeof(out)), 0));
+	cr_assert(eq(int, ka_descriptor_encode(&desc, &out, sizeof(out)), 0));
 	cr_assert(eq(u64, out, 0x00af9b000000ffff));
 }
 
@@ -159,22 +159,22 @@ Test(descriptor, encode_refuses_what_does_not_fit)
 
 	desc = good;
 	desc.limit = 0xffffe000;
-	cr_assert(eq(int, descriptor_encode(&desc, out, 16), -EINVAL));
+	cr_assert(eq(int, ka_descriptor_encode(&desc, out, 16), -EINVAL));
 	desc.granularity = false;
-	cr_assert(eq(int, descriptor_encode(&desc, out, 16), -EINVAL));
+	cr_assert(eq(int, ka_descriptor_encode(&desc, out, 16), -EINVAL));
 	desc = good;
 	desc.base = 1ULL << 32;
-	cr_assert(eq(int, descriptor_encode(&desc, out, 16), -EINVAL));
+	cr_assert(eq(int, ka_descriptor_encode(&desc, out, 16), -EINVAL));
 	desc = good;
 	desc.type = 16;
-	cr_assert(eq(int, descriptor_encode(&desc, out, 16), -EINVAL));
+	cr_assert(eq(int, ka_descriptor_encode(&desc, out, 16), -EINVAL));
 	desc = good;
 	desc.dpl = 4;
-	cr_assert(eq(int, descriptor_encode(&desc, out, 16), -EINVAL));
+	cr_assert(eq(int, ka_descriptor_encode(&desc, out, 16), -EINVAL));
 	desc = good;
 	desc.size = 12;
-	cr_assert(eq(int, descriptor_encode(&desc, out, 16), -EINVAL));
-	cr_assert(eq(int, descriptor_encode(&good, out, 7), -EMSGSIZE));
+	cr_assert(eq(int, ka_descriptor_encode(&desc, out, 16), -EINVAL));
+	cr_assert(eq(int, ka_descriptor_encode(&good, out, 7), -EMSGSIZE));
 }
 
 /* Page fault of 64-bit Linux: asm_exc_page_fault. */
@@ -182,7 +182,7 @@ Test(gate, interrupt_gate_64)
 {
 	struct ka_gate gate = decode_gate(0x81e08e0000100b90, 0x00000000ffffffff, true);
 
-	cr_assert(eq(str, (char *)gate_type_name(&gate), "interrupt gate"));
+	cr_assert(eq(str, (char *)ka_gate_type_name(&gate), "interrupt gate"));
 	cr_assert(eq(u64, gate.offset, 0xffffffff81e00b90));
 	cr_assert(eq(int, gate.selector, 0x10));
 	cr_assert(eq(int, gate.dpl, 0));
@@ -213,7 +213,7 @@ Test(gate, task_gate_has_no_offset)
 {
 	struct ka_gate gate = decode_gate(0xabcd850000f81234, 0, false);
 
-	cr_assert(eq(str, (char *)gate_type_name(&gate), "task gate"));
+	cr_assert(eq(str, (char *)ka_gate_type_name(&gate), "task gate"));
 	cr_assert(eq(u64, gate.offset, 0));
 	cr_assert(eq(int, gate.selector, 0xf8));
 }
@@ -233,8 +233,8 @@ Test(gate, cut_off_is_an_error)
 	uint64_t raw[2] = { 0 };
 	struct ka_gate gate;
 
-	cr_assert(eq(int, gate_decode(raw, 7, false, &gate), -EMSGSIZE));
-	cr_assert(eq(int, gate_decode(raw, 15, true, &gate), -EMSGSIZE));
+	cr_assert(eq(int, ka_gate_decode(raw, 7, false, &gate), -EMSGSIZE));
+	cr_assert(eq(int, ka_gate_decode(raw, 15, true, &gate), -EMSGSIZE));
 }
 
 Test(gate, names)
@@ -261,7 +261,7 @@ Test(gate, names)
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct ka_gate gate = decode_gate(cases[i].low, 0, cases[i].long_mode);
 
-		cr_expect(eq(str, (char *)gate_type_name(&gate), (char *)cases[i].name));
+		cr_expect(eq(str, (char *)ka_gate_type_name(&gate), (char *)cases[i].name));
 	}
 }
 
@@ -276,7 +276,7 @@ Test(gate, encode_gives_back_every_bit)
 			struct ka_gate gate = decode_gate(low, raw[1], wide);
 			uint64_t out[2] = { 0 };
 
-			cr_assert(eq(int, gate_encode(&gate, out, sizeof(out)), 0));
+			cr_assert(eq(int, ka_gate_encode(&gate, out, sizeof(out)), 0));
 			cr_expect(eq(u64, out[0], low));
 			cr_expect(eq(u64, out[1], wide ? raw[1] : 0));
 		}
@@ -289,19 +289,19 @@ Test(gate, encode_refuses_what_does_not_fit)
 	uint8_t out[16];
 
 	gate.offset = 1ULL << 32;
-	cr_assert(eq(int, gate_encode(&gate, out, 16), -EINVAL));
+	cr_assert(eq(int, ka_gate_encode(&gate, out, 16), -EINVAL));
 	gate = (struct ka_gate){ .type = GATE_INTERRUPT, .size = 8, .ist = 1 };
-	cr_assert(eq(int, gate_encode(&gate, out, 16), -EINVAL));
+	cr_assert(eq(int, ka_gate_encode(&gate, out, 16), -EINVAL));
 	gate = (struct ka_gate){ .type = GATE_INTERRUPT, .size = 16, .ist = 8 };
-	cr_assert(eq(int, gate_encode(&gate, out, 16), -EINVAL));
+	cr_assert(eq(int, ka_gate_encode(&gate, out, 16), -EINVAL));
 	gate = (struct ka_gate){ .type = GATE_INTERRUPT, .size = 8, .params = 1 };
-	cr_assert(eq(int, gate_encode(&gate, out, 16), -EINVAL));
+	cr_assert(eq(int, ka_gate_encode(&gate, out, 16), -EINVAL));
 	gate = (struct ka_gate){ .type = GATE_CALL, .size = 8, .params = 32 };
-	cr_assert(eq(int, gate_encode(&gate, out, 16), -EINVAL));
+	cr_assert(eq(int, ka_gate_encode(&gate, out, 16), -EINVAL));
 	gate = (struct ka_gate){ .type = GATE_TASK, .size = 8, .offset = 1 };
-	cr_assert(eq(int, gate_encode(&gate, out, 16), -EINVAL));
+	cr_assert(eq(int, ka_gate_encode(&gate, out, 16), -EINVAL));
 	gate = (struct ka_gate){ .type = GATE_INTERRUPT, .size = 9 };
-	cr_assert(eq(int, gate_encode(&gate, out, 16), -EINVAL));
+	cr_assert(eq(int, ka_gate_encode(&gate, out, 16), -EINVAL));
 	gate = (struct ka_gate){ .type = GATE_INTERRUPT, .size = 16 };
-	cr_assert(eq(int, gate_encode(&gate, out, 15), -EMSGSIZE));
+	cr_assert(eq(int, ka_gate_encode(&gate, out, 15), -EMSGSIZE));
 }

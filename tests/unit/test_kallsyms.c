@@ -55,7 +55,7 @@ static int load(const struct kallsyms_image *image, const struct kallsyms_tables
 	if (!err)
 		*ret_symbols = symbols;
 	else
-		symbols_free(symbols);
+		ka_symbols_free(symbols);
 	return err;
 }
 
@@ -66,7 +66,7 @@ static void check_all_found(const struct ka_symbols *symbols)
 
 	cr_assert(eq(sz, symbols_count(symbols), COUNT));
 	for (i = 0; i < COUNT; i++) {
-		cr_assert(eq(int, symbols_find(symbols, list[i].name, &addr), 0), "%s",
+		cr_assert(eq(int, ka_symbols_find(symbols, list[i].name, &addr), 0), "%s",
 			  list[i].name);
 		cr_assert(eq(u64, addr, list[i].addr), "%s", list[i].name);
 	}
@@ -84,8 +84,8 @@ static void check_layout(struct image_options options)
 	cr_assert(eq(int, memcmp(&tables, &image.tables, sizeof(tables)), 0));
 	cr_assert(eq(int, load(&image.kallsyms, &tables, &symbols), 0));
 	check_all_found(symbols);
-	cr_assert(eq(u32, symbols_bits(symbols), options.bits));
-	symbols_free(symbols);
+	cr_assert(eq(u32, ka_symbols_64bit(symbols) ? 64 : 32, options.bits));
+	ka_symbols_free(symbols);
 	image_destroy(&image);
 }
 
@@ -132,11 +132,11 @@ Test(kallsyms, percpu_offsets_are_values_and_have_no_name_by_address)
 	image = image_create(&options, list, COUNT);
 	cr_assert(eq(int, kallsyms_locate(&image.kallsyms, &tables), 0));
 	cr_assert(eq(int, load(&image.kallsyms, &tables, &symbols), 0));
-	cr_assert(eq(int, symbols_find(symbols, "cpu_tss_rw", &addr), 0));
+	cr_assert(eq(int, ka_symbols_find(symbols, "cpu_tss_rw", &addr), 0));
 	cr_assert(eq(u64, addr, 0x6000));
-	cr_assert(eq(ptr, (void *)symbols_name(symbols, 0x6000, &offset), NULL));
-	cr_assert(eq(str, (char *)symbols_name(symbols, image_base(64), &offset), "_text"));
-	symbols_free(symbols);
+	cr_assert(eq(ptr, (void *)ka_symbols_name(symbols, 0x6000, &offset), NULL));
+	cr_assert(eq(str, (char *)ka_symbols_name(symbols, image_base(64), &offset), "_text"));
+	ka_symbols_free(symbols);
 	image_destroy(&image);
 }
 
@@ -163,9 +163,9 @@ Test(kallsyms, tables_can_be_named_instead_of_found)
 		.relative_base = image.tables.relative_base + slide,
 	};
 	cr_assert(eq(int, load(&image.kallsyms, &tables, &symbols), 0));
-	cr_assert(eq(int, symbols_find(symbols, "_text", &addr), 0));
+	cr_assert(eq(int, ka_symbols_find(symbols, "_text", &addr), 0));
 	cr_assert(eq(u64, addr, base));
-	symbols_free(symbols);
+	ka_symbols_free(symbols);
 	image_destroy(&image);
 }
 
@@ -196,7 +196,7 @@ static int parse_result(const struct kallsyms_tables *tables)
 	int err = load(&image.kallsyms, tables, &symbols);
 
 	if (!err)
-		symbols_free(symbols);
+		ka_symbols_free(symbols);
 	return err;
 }
 
@@ -321,7 +321,7 @@ Test(hostile, failed_parse_leaves_no_symbols_behind)
 	cr_assert(eq(int, symbols_create(&symbols), 0));
 	cr_assert(eq(int, kallsyms_parse(&image.kallsyms, &image.tables, symbols), -EBADMSG));
 	cr_assert(eq(sz, symbols_count(symbols), 0));
-	symbols_free(symbols);
+	ka_symbols_free(symbols);
 }
 
 /* Bytes made to look like a beginning of everything, everywhere. */

@@ -15,7 +15,7 @@ static int parse(const char *text)
 {
 	int err;
 
-	symbols_free(symbols);
+	ka_symbols_free(symbols);
 	cr_assert(eq(int, symbols_create(&symbols), 0));
 	err = sysmap_parse(text, strlen(text), symbols);
 	return err ? err : symbols_seal(symbols);
@@ -23,13 +23,13 @@ static int parse(const char *text)
 
 static void cleanup(void)
 {
-	symbols_free(symbols);
+	ka_symbols_free(symbols);
 	symbols = NULL;
 }
 
 static const char *name_at(uint64_t addr, uint64_t *ret_offset)
 {
-	const char *name = symbols_name(symbols, addr, ret_offset);
+	const char *name = ka_symbols_name(symbols, addr, ret_offset);
 
 	return name ? name : "(none)";
 }
@@ -47,11 +47,11 @@ Test(sysmap, symbols_are_found_by_name_and_address)
 				"ffffffff81001000 B _end\n"),
 		     0));
 	cr_assert(eq(sz, symbols_count(symbols), 4));
-	cr_assert(eq(u32, symbols_bits(symbols), 64));
-	cr_assert(eq(str, (char *)symbols_source(symbols), "System.map"));
-	cr_assert(eq(int, symbols_find(symbols, "do_two", &addr), 0));
+	cr_assert(ka_symbols_64bit(symbols));
+	cr_assert(eq(str, (char *)ka_symbols_source(symbols), "System.map"));
+	cr_assert(eq(int, ka_symbols_find(symbols, "do_two", &addr), 0));
 	cr_assert(eq(u64, addr, 0xffffffff81000200));
-	cr_assert(eq(int, symbols_find(symbols, "do_three", &addr), -ENOENT));
+	cr_assert(eq(int, ka_symbols_find(symbols, "do_three", &addr), -ENOENT));
 	cr_assert(eq(str, (char *)name_at(0xffffffff810001ff, &offset), "do_one"));
 	cr_assert(eq(u64, offset, 0xff));
 }
@@ -61,8 +61,8 @@ Test(sysmap, addresses_of_8_digits_make_a_32_bit_kernel)
 	uint64_t addr;
 
 	cr_assert(eq(int, parse("c1000000 T _text\nc1000100 T sys_getpid\nc1002000 B _end"), 0));
-	cr_assert(eq(u32, symbols_bits(symbols), 32));
-	cr_assert(eq(int, symbols_find(symbols, "sys_getpid", &addr), 0));
+	cr_assert(not(ka_symbols_64bit(symbols)));
+	cr_assert(eq(int, ka_symbols_find(symbols, "sys_getpid", &addr), 0));
 	cr_assert(eq(u64, addr, 0xc1000100));
 }
 
@@ -76,8 +76,8 @@ Test(sysmap, symbols_of_modules_are_left_out)
 				"ffffffffc0001000 t bpf_prog_1\t[bpf]\n"),
 		     0));
 	cr_assert(eq(sz, symbols_count(symbols), 2));
-	cr_assert(eq(int, symbols_find(symbols, "do_one", &addr), 0));
-	cr_assert(eq(str, (char *)symbols_source(symbols), "kallsyms"));
+	cr_assert(eq(int, ka_symbols_find(symbols, "do_one", &addr), 0));
+	cr_assert(eq(str, (char *)ka_symbols_source(symbols), "kallsyms"));
 }
 
 Test(sysmap, hidden_addresses_are_their_own_error)
@@ -153,8 +153,8 @@ Test(names, several_addresses_of_one_name_are_ambiguous)
 				"ffffffff81000300 t twice\n"
 				"ffffffff81000300 t twice\n"),
 		     0));
-	cr_assert(eq(int, symbols_find(symbols, "helper", &addr), -ENOTUNIQ));
-	cr_assert(eq(int, symbols_find(symbols, "twice", &addr), 0));
+	cr_assert(eq(int, ka_symbols_find(symbols, "helper", &addr), -ENOTUNIQ));
+	cr_assert(eq(int, ka_symbols_find(symbols, "twice", &addr), 0));
 	cr_assert(eq(u64, addr, 0xffffffff81000300));
 }
 
@@ -194,11 +194,11 @@ Test(names, nothing_is_named_outside_the_image)
 				"ffffffff81000600 A __crc_something\n"
 				"ffffffff81001000 B _end\n"),
 		     0));
-	cr_assert(eq(ptr, (void *)symbols_name(symbols, 0x1000, &offset), NULL));
-	cr_assert(eq(ptr, (void *)symbols_name(symbols, 0x2000, &offset), NULL));
-	cr_assert(eq(ptr, (void *)symbols_name(symbols, 0xffffffff80ffffff, &offset), NULL));
-	cr_assert(eq(ptr, (void *)symbols_name(symbols, 0xffffffff81001000, &offset), NULL));
-	cr_assert(eq(ptr, (void *)symbols_name(symbols, 0xffffffffc0001000, &offset), NULL));
+	cr_assert(eq(ptr, (void *)ka_symbols_name(symbols, 0x1000, &offset), NULL));
+	cr_assert(eq(ptr, (void *)ka_symbols_name(symbols, 0x2000, &offset), NULL));
+	cr_assert(eq(ptr, (void *)ka_symbols_name(symbols, 0xffffffff80ffffff, &offset), NULL));
+	cr_assert(eq(ptr, (void *)ka_symbols_name(symbols, 0xffffffff81001000, &offset), NULL));
+	cr_assert(eq(ptr, (void *)ka_symbols_name(symbols, 0xffffffffc0001000, &offset), NULL));
 	cr_assert(eq(u64, offset, 77), "untouched");
 	cr_assert(eq(str, (char *)name_at(0xffffffff81000fff, &offset), "data"));
 }
@@ -229,7 +229,7 @@ Test(names, order_of_the_lines_does_not_matter)
 				"ffffffff81000000 T _text\n"
 				"ffffffff81000100 T one\n"),
 		     0));
-	cr_assert(eq(int, symbols_find(symbols, "two", &addr), 0));
+	cr_assert(eq(int, ka_symbols_find(symbols, "two", &addr), 0));
 	cr_assert(eq(str, (char *)name_at(0xffffffff81000180, &offset), "one"));
 	cr_assert(eq(str, (char *)symbols_at(symbols, 0).name, "_text"));
 	cr_assert(eq(chr, symbols_at(symbols, 2).type, 'T'));
@@ -241,7 +241,7 @@ Test(names, empty_table_finds_nothing)
 
 	cr_assert(eq(int, symbols_create(&symbols), 0));
 	cr_assert(eq(int, symbols_seal(symbols), 0));
-	cr_assert(eq(int, symbols_find(symbols, "x", &addr), -ENOENT));
-	cr_assert(eq(ptr, (void *)symbols_name(symbols, 0, &offset), NULL));
-	cr_assert(eq(ptr, (void *)symbols_release(symbols), NULL));
+	cr_assert(eq(int, ka_symbols_find(symbols, "x", &addr), -ENOENT));
+	cr_assert(eq(ptr, (void *)ka_symbols_name(symbols, 0, &offset), NULL));
+	cr_assert(eq(str, (char *)ka_symbols_release(symbols), ""));
 }

@@ -73,7 +73,7 @@ static bool wide_in_long_mode(uint64_t low)
 	}
 }
 
-int descriptor_decode(const void *bytes, size_t len, bool long_mode,
+int ka_descriptor_decode(const void *bytes, size_t len, bool long_mode,
 		      struct ka_descriptor *ret_descriptor)
 {
 	struct ka_descriptor desc = { .size = 8 };
@@ -118,7 +118,7 @@ static int descriptor_check(const struct ka_descriptor *desc, size_t len)
 	return len < desc->size ? -EMSGSIZE : 0;
 }
 
-int descriptor_encode(const struct ka_descriptor *desc, void *bytes, size_t len)
+int ka_descriptor_encode(const struct ka_descriptor *desc, void *bytes, size_t len)
 {
 	uint64_t raw[2] = { desc->raw[0], desc->raw[1] };
 	uint32_t limit = desc->granularity ? desc->limit >> 12 : desc->limit;
@@ -164,7 +164,7 @@ static bool gate_has_params(const struct ka_gate *gate)
 	return gate->size == 8 && (gate->type == GATE_CALL16 || gate->type == GATE_CALL);
 }
 
-int gate_decode(const void *bytes, size_t len, bool long_mode, struct ka_gate *ret_gate)
+int ka_gate_decode(const void *bytes, size_t len, bool long_mode, struct ka_gate *ret_gate)
 {
 	struct ka_gate gate = { .size = long_mode ? 16 : 8 };
 	unsigned int offset_bits;
@@ -210,7 +210,7 @@ static int gate_check(const struct ka_gate *gate, size_t len)
 	return len < gate->size ? -EMSGSIZE : 0;
 }
 
-int gate_encode(const struct ka_gate *gate, void *bytes, size_t len)
+int ka_gate_encode(const struct ka_gate *gate, void *bytes, size_t len)
 {
 	uint64_t raw[2] = { gate->raw[0], gate->raw[1] };
 	unsigned int offset_bits;
@@ -245,7 +245,7 @@ static const char *code_name(const struct ka_descriptor *desc)
 	return desc->db ? "code32" : "code16";
 }
 
-const char *descriptor_type_name(const struct ka_descriptor *desc)
+const char *ka_descriptor_type_name(const struct ka_descriptor *desc)
 {
 	if (desc->system && !desc->type && !desc->present && !desc->base && !desc->limit)
 		return "null";
@@ -273,7 +273,7 @@ const char *descriptor_type_name(const struct ka_descriptor *desc)
 	}
 }
 
-const char *gate_type_name(const struct ka_gate *gate)
+const char *ka_gate_type_name(const struct ka_gate *gate)
 {
 	if (!gate->type && !gate->present && !gate->offset && !gate->selector)
 		return "null";

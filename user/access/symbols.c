@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <endian.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,8 +32,7 @@ struct ka_symbols {
 	uint64_t image_end;
 	const char *source;
 	unsigned int bits;
-	size_t build_id_len;
-	uint8_t build_id[SYMBOLS_BUILD_ID_MAX];
+	char build_id[2 * SYMBOLS_BUILD_ID_MAX + 1];
 	char release[SYMBOLS_RELEASE_MAX + 1];
 };
 
@@ -119,7 +119,7 @@ int symbols_create(struct ka_symbols **ret_symbols)
 	return 0;
 }
 
-void symbols_free(struct ka_symbols *symbols)
+void ka_symbols_free(struct ka_symbols *symbols)
 {
 	if (!symbols)
 		return;
@@ -217,8 +217,8 @@ void symbols_set_build_id(struct ka_symbols *symbols, const uint8_t *id, size_t 
 {
 	if (len > SYMBOLS_BUILD_ID_MAX)
 		return;
-	memcpy(symbols->build_id, id, len);
-	symbols->build_id_len = len;
+	for (size_t i = 0; i < len; i++)
+		sprintf(&symbols->build_id[2 * i], "%02x", id[i]);
 }
 
 static const char *symbol_name(const struct ka_symbols *symbols, const struct symbol *symbol)
@@ -321,9 +321,9 @@ static void find_image(struct ka_symbols *symbols)
 		/* Wraps to 0, an empty image, for a symbol at the very last byte only. */
 		end = symbol->addr + 1;
 	}
-	symbols_find(symbols, "_stext", &start);
-	symbols_find(symbols, "_text", &start);
-	symbols_find(symbols, "_end", &end);
+	ka_symbols_find(symbols, "_stext", &start);
+	ka_symbols_find(symbols, "_text", &start);
+	ka_symbols_find(symbols, "_end", &end);
 	symbols_set_image(symbols, start, end);
 }
 
@@ -364,7 +364,7 @@ int symbols_seal(struct ka_symbols *symbols)
 	return index_addresses(symbols);
 }
 
-int symbols_find(const struct ka_symbols *symbols, const char *name, uint64_t *ret_addr)
+int ka_symbols_find(const struct ka_symbols *symbols, const char *name, uint64_t *ret_addr)
 {
 	size_t low = 0, high = symbols->count;
 	uint64_t addr;
@@ -394,7 +394,7 @@ int symbols_find(const struct ka_symbols *symbols, const char *name, uint64_t *r
 	return 0;
 }
 
-const char *symbols_name(const struct ka_symbols *symbols, uint64_t addr, uint64_t *ret_offset)
+const char *ka_symbols_name(const struct ka_symbols *symbols, uint64_t addr, uint64_t *ret_offset)
 {
 	size_t low = 0, high = symbols->by_addr_count;
 	const struct symbol *symbol;
@@ -434,13 +434,9 @@ struct symbols_entry symbols_at(const struct ka_symbols *symbols, size_t index)
 	};
 }
 
-bool symbols_build_id(const struct ka_symbols *symbols, const uint8_t **ret_id, size_t *ret_len)
+const char *ka_symbols_build_id(const struct ka_symbols *symbols)
 {
-	if (!symbols->build_id_len)
-		return false;
-	*ret_id = symbols->build_id;
-	*ret_len = symbols->build_id_len;
-	return true;
+	return symbols->build_id;
 }
 
 void symbols_image(const struct ka_symbols *symbols, uint64_t *ret_start, uint64_t *ret_end)
@@ -449,17 +445,17 @@ void symbols_image(const struct ka_symbols *symbols, uint64_t *ret_start, uint64
 	*ret_end = symbols->image_end;
 }
 
-unsigned int symbols_bits(const struct ka_symbols *symbols)
+bool ka_symbols_64bit(const struct ka_symbols *symbols)
 {
-	return symbols->bits;
+	return symbols->bits == 64;
 }
 
-const char *symbols_release(const struct ka_symbols *symbols)
+const char *ka_symbols_release(const struct ka_symbols *symbols)
 {
-	return symbols->release[0] ? symbols->release : NULL;
+	return symbols->release;
 }
 
-const char *symbols_source(const struct ka_symbols *symbols)
+const char *ka_symbols_source(const struct ka_symbols *symbols)
 {
 	return symbols->source;
 }

@@ -33,7 +33,7 @@ int symbols_seal(struct ka_symbols *symbols);
 
 static inline void symbols_freep(struct ka_symbols **symbols)
 {
-	symbols_free(*symbols);
+	ka_symbols_free(*symbols);
 }
 
 #endif

@@ -113,7 +113,7 @@ static int load_any(int fd, struct ka_symbols *symbols)
 	return -ENOEXEC;
 }
 
-int symbols_load(const char *path, struct ka_symbols **ret_symbols)
+int ka_symbols_load(const char *path, struct ka_symbols **ret_symbols)
 {
 	__attribute__((cleanup(symbols_freep))) struct ka_symbols *symbols = NULL;
 	__attribute__((cleanup(closep))) int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -133,7 +133,7 @@ int symbols_load(const char *path, struct ka_symbols **ret_symbols)
 	return 0;
 }
 
-const char *symbols_error(int err)
+const char *ka_symbols_error(int err)
 {
 	switch (err < 0 ? -err : err) {
 	case ENOEXEC:

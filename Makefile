@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# kvmbpf-monitor: `make help` lists the targets.
+
+VERSION := 0.1.0
+SONAME := libkvmaccess.so.0
+
+CC ?= gcc
+CLANG ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
+PREFIX ?= /usr/local
+B := build
+
+V ?= 0
+ifeq ($(V),0)
+Q := @
+say = @printf '  %-7s %s\n' $(1) $(2);
+else
+Q :=
+say =
+endif
+MAKEFLAGS += --no-print-directory
+
+CPPFLAGS := -D_GNU_SOURCE= -DKVMBPF_VERSION='"$(VERSION)"' -Iinclude -I$(B) -I.
+CFLAGS ?= -O2 -g
+CFLAGS += -std=gnu11 -Wall -Wextra -Werror -fPIC -fstack-protector-strong \
+	  -ffile-prefix-map=$(CURDIR)=. $(SANITIZE)
+LDFLAGS += $(SANITIZE) -Wl,-z,relro,-z,now -Wl,--as-needed
+DEPFLAGS = -MMD -MP
+BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -Wall -Wextra -Werror \
+	      -Wno-unused-parameter -Iinclude -I.
+
+ACCESS_LIBS := -lbpf -lelf -llzma -lzstd -llz4 -lz -lexpat
+MONITOR_LIBS := -lsystemd -ljansson -lsqlite3 -lsodium
+CLI_LIBS := -ljansson -lsqlite3 -lsodium
+RPATH := -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib'
+
+bpf_names := $(patsubst bpf/%.bpf.c,%,$(wildcard bpf/*.bpf.c))
+skels := $(bpf_names:%=$(B)/bpf/%.skel.h)
+access_objs := $(patsubst %.c,$(B)/%.o,$(wildcard user/access/*.c))
+monitor_objs := $(patsubst %.c,$(B)/%.o,$(wildcard user/monitor/*.c))
+monitor_parts := $(filter-out $(B)/user/monitor/main.o,$(monitor_objs))
+cli_objs := $(patsubst %.c,$(B)/%.o,$(wildcard user/cli/*.c))
+cli_parts := $(filter-out $(B)/user/cli/main.o,$(cli_objs))
+# The CLI shows the store that the monitor writes.
+cli_shared := $(patsubst %,$(B)/user/monitor/%.o,$(CLI_USES))
+lib := $(B)/libkvmaccess.so
+programs := $(B)/kvmbpf-monitor $(B)/kvmbpf $(B)/vmlinux-check
+
+.PHONY: all
+all: $(lib) $(programs)
+
+.PHONY: help
+help:
+	@sed -n 's/^#: //p' $(firstword $(MAKEFILE_LIST))
+
+#: make                build the library, kvmbpf-monitor and kvmbpf
+#: make demo           install what is missing, build, and show a rootkit's writes being reported
+#: make check          install what is missing, build, run every test tier
+#: make check-unit     only the unit tests (also with sanitizers) and fuzzers
+#: make check-native   only tiny guests on this machine's /dev/kvm (root)
+#: make check-lab-svm  only Debian guests on an emulated AMD host
+#: make run            watch the VMs of this host (root); starts a tiny guest if there is none
+#: make fuzz           run the fuzzers for long (SECONDS=600)
+#: make install        DESTDIR= PREFIX=/usr/local
+#: make format, clean, help
+
+# ---- BPF ------------------------------------------------------------------------------------
+
+$(B)/bpf/%.bpf.o: bpf/%.bpf.c
+	$(call say,BPF,$<)mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) $(DEPFLAGS) -c $< -o $@
+	$(Q)llvm-strip -g $@
+
+$(B)/bpf/%.skel.h: $(B)/bpf/%.bpf.o
+	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
+
+# ---- user space -----------------------------------------------------------------------------
+
+$(B)/user/%.o: user/%.c | $(skels)
+	$(call say,CC,$<)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(DEPFLAGS) -c $< -o $@
+
+$(B)/libkvmaccess.so.$(VERSION): $(access_objs) user/access/libkvmaccess.map
+	$(call say,LD,$@)$(CC) -shared -Wl,-soname,$(SONAME) \
+		-Wl,--version-script=user/access/libkvmaccess.map $(LDFLAGS) -o $@ \
+		$(access_objs) $(ACCESS_LIBS)
+
+$(lib): $(B)/libkvmaccess.so.$(VERSION)
+	$(Q)ln -sf $(<F) $(B)/$(SONAME) && ln -sf $(SONAME) $@
+
+$(B)/libkvmaccess.a: $(access_objs)
+	$(call say,AR,$@)rm -f $@ && ar rcs $@ $(access_objs)
+
+$(B)/kvmbpf-monitor: $(monitor_objs) $(lib)
+	$(call say,LD,$@)$(CC) $(LDFLAGS) $(RPATH) -o $@ $(monitor_objs) $(lib) $(MONITOR_LIBS)
+
+$(B)/kvmbpf: $(cli_objs) $(cli_shared) $(lib)
+	$(call say,LD,$@)$(CC) $(LDFLAGS) $(RPATH) -o $@ $(cli_objs) $(cli_shared) $(lib) \
+		$(CLI_LIBS)
+
+$(B)/vmlinux-check: vmlinux/check.c
+	$(call say,CC,$<)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(DEPFLAGS) -MF $@.d $< -o $@ $(LDFLAGS) -lbpf -lelf
+
+# ---- running and installing -----------------------------------------------------------------
+
+.PHONY: demo
+demo: deps
+	@$(MAKE) all >&2
+	@tests/lab/demo $(ARGS)
+
+.PHONY: run
+run: deps
+	@$(MAKE) all $(B)/tests/tinyvm
+	@scripts/run $(B) $(ARGS)
+
+$(B)/libkvmaccess.pc: user/access/libkvmaccess.pc.in
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
+
+.PHONY: install
+install: all $(B)/libkvmaccess.pc
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/lib/pkgconfig \
+		$(DESTDIR)$(PREFIX)/include/kvmbpf $(DESTDIR)$(PREFIX)/share/kvmbpf \
+		$(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 0755 $(B)/kvmbpf-monitor $(DESTDIR)$(PREFIX)/sbin
+	install -m 0755 $(B)/kvmbpf $(DESTDIR)$(PREFIX)/bin
+	install -m 0755 $(B)/libkvmaccess.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib
+	ln -sf libkvmaccess.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libkvmaccess.so
+	install -m 0644 $(B)/libkvmaccess.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 0644 include/kvmaccess.h $(DESTDIR)$(PREFIX)/include
+	install -m 0644 include/kvmbpf/*.h $(DESTDIR)$(PREFIX)/include/kvmbpf
+	install -m 0644 share/kvmbpf/event-v1.schema.json $(DESTDIR)$(PREFIX)/share/kvmbpf
+	install -m 0644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 0644 man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
+
+.PHONY: format
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+# ---- tests ----------------------------------------------------------------------------------
+# Every tier leaves TAP files in $(R); tests/tally turns them into the closing line.
+
+R := build/results
+SECONDS ?= 60
+ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+FUZZ := $(ASAN) -fprofile-instr-generate -fcoverage-mapping -fsanitize=fuzzer-no-link
+unit_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
+unit_parts := $(patsubst %.c,$(B)/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
+native_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/native/test_*.c))
+native_parts := $(patsubst %.c,$(B)/%.o,$(filter-out tests/native/test_%.c tests/native/tinyvm_main.c,\
+					 $(wildcard tests/native/*.c))) $(B)/tests/native/guest.o
+fuzzers := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+$(B)/tests/%.o: tests/%.c | $(skels)
+	$(call say,CC,$<)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Iuser $(CFLAGS) $(DEPFLAGS) -c $< -o $@
+
+$(B)/tests/parts.a: $(unit_parts) $(monitor_parts) $(cli_parts)
+	$(call say,AR,$@)mkdir -p $(@D) && rm -f $@ && ar rcs $@ $^
+
+$(unit_tests): $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/tests/parts.a $(B)/libkvmaccess.a
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ACCESS_LIBS) $(MONITOR_LIBS) \
+		-lcriterion
+
+$(native_tests): $(B)/tests/native/%: $(B)/tests/native/%.o $(native_parts) $(B)/libkvmaccess.a
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ACCESS_LIBS) -lcriterion
+
+$(fuzzers): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/tests/parts.a $(B)/libkvmaccess.a
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(ACCESS_LIBS) \
+		$(MONITOR_LIBS)
+
+$(B)/tests/native/guest.o: tests/native/guest.S
+	$(call say,AS,$<)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(DEPFLAGS) -c $< -o $@
+
+$(B)/tests/tinyvm: $(B)/tests/native/tinyvm_main.o $(filter-out %/support.o,$(native_parts))
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+.PHONY: unit-tests native-tests fuzzers
+unit-tests: $(unit_tests)
+native-tests: $(native_tests) $(B)/tests/tinyvm
+fuzzers: $(fuzzers)
+
+.PHONY: check
+check: deps
+	@rm -rf $(R)
+	$(Q)$(MAKE) all
+	-$(Q)$(MAKE) -k check-build check-unit check-native check-fuzz check-lab-svm
+	@tests/tally $(R)
+
+# Both compilers, without a warning.
+.PHONY: check-build
+check-build: all
+	$(Q)$(MAKE) B=build/clang CC=$(CLANG) all
+
+.PHONY: check-unit
+check-unit:
+	$(Q)$(MAKE) unit-tests
+	$(Q)$(MAKE) B=build/asan SANITIZE='$(ASAN)' unit-tests
+	$(Q)tests/run $(R) unit $(unit_tests)
+	$(Q)tests/run $(R) unit-asan $(unit_tests:$(B)/%=build/asan/%)
+
+.PHONY: check-native
+check-native:
+	$(Q)$(MAKE) native-tests
+	$(Q)$(MAKE) B=build/asan SANITIZE='$(ASAN)' native-tests
+	$(Q)tests/run $(R) native $(native_tests)
+	$(Q)tests/run $(R) native-asan $(native_tests:$(B)/%=build/asan/%)
+
+.PHONY: check-fuzz fuzz
+check-fuzz:
+	$(Q)$(MAKE) B=build/fuzz CC=$(CLANG) SANITIZE='$(FUZZ)' fuzzers
+	$(Q)tests/fuzz/run build/fuzz/tests/fuzz $(R) $(SECONDS)
+
+fuzz: deps
+	$(Q)$(MAKE) check-fuzz SECONDS=$(if $(filter 60,$(SECONDS)),600,$(SECONDS))
+
+.PHONY: check-lab-svm
+check-lab-svm: all native-tests
+	$(Q)tests/lab/check $(R)
+
+.PHONY: deps
+deps:
+	@scripts/install-packages
+
+.PHONY: clean
+clean:
+	rm -rf $(B)
+
+-include $(shell find $(B)/bpf $(B)/user $(B)/tests $(B)/vmlinux-check.d -name '*.d' -type f 2>/dev/null)

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Snapshots of vCPU registers: pulled by an iterator over one process's files, and pushed from
+ * KVM's vcpu_load and exits when something watched changed.
+ *
+ * One set of programs a vendor; user space loads the set that fits the host.
+ */
+#include "vmlinux/kvm.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "kvmbpf/records.h"
+#include "watched.bpf.h"
+#include "vendor_svm.bpf.h"
+#include "vendor_pvm.bpf.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* One record a vCPU, memory-mapped by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct kvmbpf_vcpu);
+} vcpus SEC(".maps");
+
+/* struct kvm_vcpu * → index in `vcpus`: the vCPUs that user space asked for. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, __u32);
+} vcpu_slots SEC(".maps");
+
+/* struct kvm * → what it is called: for whoever looks with bpftool. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, struct kvmbpf_vm);
+} vms SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct kvmbpf_counters);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} changes SEC(".maps");
+
+/* Raised by user space when it wants a full snapshot of each vCPU at its next exit. */
+__u32 epoch;
+
+/* Keeps the record types in our BTF, which ring buffer maps do not name. */
+const struct kvmbpf_snapshot_record *unused_snapshot_record __attribute__((unused));
+
+static __always_inline struct kvmbpf_counters *my_counters(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&counters, &zero);
+}
+
+#define COUNT(field)                                                                               \
+	do {                                                                                       \
+		struct kvmbpf_counters *mine = my_counters();                                      \
+		if (mine)                                                                          \
+			mine->field++;                                                             \
+	} while (0)
+
+static __always_inline void count_source(enum kvmbpf_source source)
+{
+	if (source == KVMBPF_SOURCE_PULL)
+		COUNT(pulls);
+	else if (source == KVMBPF_SOURCE_EXIT)
+		COUNT(exits);
+	else
+		COUNT(loads);
+}
+
+/* Takes the sequence lock; false if another program is writing. */
+static __always_inline bool state_lock(struct kvmbpf_vcpu *state)
+{
+	__u32 seq = *(volatile __u32 *)&state->seq;
+
+	if (!(seq & 1) && __sync_val_compare_and_swap(&state->seq, seq, seq + 1) == seq)
+		return true;
+	COUNT(state_busy);
+	return false;
+}
+
+static __always_inline void state_unlock(struct kvmbpf_vcpu *state)
+{
+	__sync_fetch_and_add(&state->seq, 1);
+}
+
+static __always_inline void fill_watched(struct kvmbpf_vcpu *state, const struct watched *now)
+{
+	state->cr0 = now->cr0;
+	state->cr4 = now->cr4;
+	state->efer = now->efer;
+	state->lstar = now->lstar;
+	state->gdtr.base = now->gdtr.base;
+	state->gdtr.limit = now->gdtr.limit;
+	state->idtr.base = now->idtr.base;
+	state->idtr.limit = now->idtr.limit;
+	state->flags = now->flags;
+}
+
+static __always_inline void fill_common(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcpu)
+{
+	struct kvm *kvm = BPF_CORE_READ(vcpu, kvm);
+	unsigned long regs[17];
+
+	state->kvm = (__u64)kvm;
+	state->owner_pid = BPF_CORE_READ(kvm, userspace_pid);
+	state->generation = BPF_CORE_READ(kvm, memslots[0], generation);
+	state->online_vcpus = BPF_CORE_READ(kvm, online_vcpus.counter);
+	state->vcpu = (__u64)vcpu;
+	state->vcpu_id = BPF_CORE_READ(vcpu, vcpu_id);
+	state->cr2 = BPF_CORE_READ(vcpu, arch.cr2);
+	state->epoch = epoch;
+	if (!bpf_core_read(regs, sizeof(regs), &vcpu->arch.regs)) {
+		__builtin_memcpy(state->gpr, regs, sizeof(state->gpr));
+		state->rip = regs[16];
+	}
+	state->time_ns = bpf_ktime_get_ns();
+}
+
+/* With a constant vendor the other branches, and their relocations, are compiled away. */
+static __always_inline int vendor_watch(enum kvmbpf_vendor vendor, struct kvm_vcpu *vcpu,
+					struct watched *ret_watched)
+{
+	return vendor == KVMBPF_VENDOR_SVM ? svm_watch(vcpu, ret_watched) :
+					     pvm_watch(vcpu, ret_watched);
+}
+
+static __always_inline void vendor_fill_rest(enum kvmbpf_vendor vendor, struct kvm_vcpu *vcpu,
+					     struct kvmbpf_vcpu *state)
+{
+	if (vendor == KVMBPF_VENDOR_SVM)
+		svm_fill_rest(vcpu, state);
+	else
+		pvm_fill_rest(vcpu, state);
+}
+
+static __always_inline void fill(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcpu,
+				 enum kvmbpf_vendor vendor, enum kvmbpf_source source,
+				 const struct watched *now)
+{
+	state->vendor = vendor;
+	state->source = source;
+	state->pad = 0;
+	state->pad2 = 0;
+	fill_watched(state, now);
+	fill_common(state, vcpu);
+	vendor_fill_rest(vendor, vcpu, state);
+}
+
+static __always_inline struct kvmbpf_snapshot_record *record_reserve(__u32 slot, __u32 changed)
+{
+	struct kvmbpf_snapshot_record *record;
+
+	record = bpf_ringbuf_reserve(&changes, sizeof(*record), 0);
+	if (!record) {
+		COUNT(ringbuf_lost);
+		return NULL;
+	}
+	record->header.type = KVMBPF_RECORD_SNAPSHOT;
+	record->header.size = sizeof(*record);
+	record->header.time_ns = bpf_ktime_get_ns();
+	record->slot = slot;
+	record->changed = changed;
+	record->state.seq = 0;
+	COUNT(changes);
+	return record;
+}
+
+/*
+ * The body of every program. A pull takes a full snapshot; the others only when something watched
+ * changed, or when user space raised `epoch`. A change is published whoever noticed it first, or
+ * the iterator would hide it from the ring buffer; also when another writer holds the state.
+ */
+static __always_inline int take_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vendor vendor,
+					 enum kvmbpf_source source)
+{
+	struct kvmbpf_snapshot_record *record = NULL;
+	__u64 key = (__u64)vcpu;
+	__u32 *slot = bpf_map_lookup_elem(&vcpu_slots, &key);
+	struct kvmbpf_vcpu *state;
+	struct watched now = {};
+	__u32 changed;
+
+	if (!slot)
+		return 0;
+	state = bpf_map_lookup_elem(&vcpus, slot);
+	if (!state)
+		return 0;
+	count_source(source);
+	if (vendor_watch(vendor, vcpu, &now)) {
+		COUNT(read_errors);
+		return 0;
+	}
+	changed = watched_changes(&now, state);
+	if (source != KVMBPF_SOURCE_PULL && !changed && state->epoch == epoch &&
+	    state->flags == now.flags)
+		return 0;
+	if (changed)
+		record = record_reserve(*slot, changed);
+	if (record)
+		fill(&record->state, vcpu, vendor, source, &now);
+	if (state_lock(state)) {
+		fill(state, vcpu, vendor, source, &now);
+		state_unlock(state);
+	}
+	if (record)
+		bpf_ringbuf_submit(record, 0);
+	return 0;
+}
+
+/*
+ * vcpu_load: fentry, else kprobe, else the entry tracepoint. A tp_btf argument may be NULL for the
+ * verifier from 6.12 on.
+ */
+#define VENDOR_PROGRAMS(name, vendor)                                                              \
+	SEC("?iter/task_file")                                                                     \
+	int pull_##name(struct bpf_iter__task_file *ctx)                                           \
+	{                                                                                          \
+		struct file *file = ctx->file;                                                     \
+                                                                                                   \
+		if (!file)                                                                         \
+			return 0;                                                                  \
+		return take_snapshot(file->private_data, vendor, KVMBPF_SOURCE_PULL);              \
+	}                                                                                          \
+	SEC("?tp_btf/kvm_exit")                                                                    \
+	int BPF_PROG(exit_##name, struct kvm_vcpu *vcpu)                                           \
+	{                                                                                          \
+		return vcpu ? take_snapshot(vcpu, vendor, KVMBPF_SOURCE_EXIT) : 0;                 \
+	}                                                                                          \
+	SEC("?fentry/kvm_arch_vcpu_load")                                                          \
+	int BPF_PROG(load_##name, struct kvm_vcpu *vcpu)                                           \
+	{                                                                                          \
+		return take_snapshot(vcpu, vendor, KVMBPF_SOURCE_LOAD);                            \
+	}                                                                                          \
+	SEC("?kprobe/kvm_arch_vcpu_load")                                                          \
+	int BPF_KPROBE(probe_##name, struct kvm_vcpu *vcpu)                                        \
+	{                                                                                          \
+		return take_snapshot(vcpu, vendor, KVMBPF_SOURCE_LOAD);                            \
+	}                                                                                          \
+	SEC("?tp_btf/kvm_entry")                                                                   \
+	int BPF_PROG(entry_##name, struct kvm_vcpu *vcpu)                                          \
+	{                                                                                          \
+		return vcpu ? take_snapshot(vcpu, vendor, KVMBPF_SOURCE_ENTRY) : 0;                \
+	}
+
+VENDOR_PROGRAMS(svm, KVMBPF_VENDOR_SVM)
+VENDOR_PROGRAMS(pvm, KVMBPF_VENDOR_PVM)

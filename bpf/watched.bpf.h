@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The registers whose every change is pushed to user space. */
+#ifndef KVMBPF_WATCHED_H
+#define KVMBPF_WATCHED_H
+
+#include "kvmbpf/records.h"
+
+struct watched {
+	__u64 cr0, cr4, efer, lstar;
+	struct kvmbpf_table_register gdtr, idtr;
+	__u32 flags;
+};
+
+/* CR0.TS flips with each lazy FPU switch of an old guest: no news. */
+enum { CR0_TS = 1 << 3 };
+
+static __always_inline bool table_changed(const struct kvmbpf_table_register *a,
+					  const struct kvmbpf_table_register *b)
+{
+	return a->base != b->base || a->limit != b->limit;
+}
+
+static __always_inline __u32 watched_changes(const struct watched *now,
+					     const struct kvmbpf_vcpu *then)
+{
+	__u32 changed = 0;
+
+	if (!then->time_ns)
+		changed |= KVMBPF_CHANGED_FIRST;
+	if ((now->cr0 ^ then->cr0) & ~(__u64)CR0_TS)
+		changed |= KVMBPF_CHANGED_CR0;
+	if (now->cr4 != then->cr4)
+		changed |= KVMBPF_CHANGED_CR4;
+	if (now->efer != then->efer)
+		changed |= KVMBPF_CHANGED_EFER;
+	if (now->lstar != then->lstar)
+		changed |= KVMBPF_CHANGED_LSTAR;
+	if (table_changed(&now->gdtr, &then->gdtr))
+		changed |= KVMBPF_CHANGED_GDTR;
+	if (table_changed(&now->idtr, &then->idtr))
+		changed |= KVMBPF_CHANGED_IDTR;
+	return changed;
+}
+
+#endif

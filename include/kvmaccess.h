@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libkvmaccess: reads, and where allowed writes, the kernel objects of KVM guests from the host.
+ *
+ * The functions are those of KvmAccess (Nam and Park, "System Integrity Monitoring System using
+ * Kernel-based Virtual Machine", KIPS Transactions C 18-C(3), 2011), on stock kernels.
+ *
+ * Errors. Functions return 0 (or a count) or a negative errno; outputs (`ret_…`, last) are
+ * untouched on failure. One meaning each, everywhere:
+ *
+ *   -ESRCH       no such VM or vCPU
+ *   -EOWNERDEAD  the VM existed and is gone
+ *   -EFAULT      the guest's page tables do not map the address
+ *   -ENXIO       mapped, but no RAM is there: a hole, MMIO, or memory the VMM has not got
+ *   -EBADMSG     a page-table entry has reserved bits set
+ *   -EPERM       not permitted: privileges, or a write on a handle opened without KA_OPEN_WRITE
+ *   -EBUSY       a write to memory that is being dirty-logged (live migration)
+ *   -EAGAIN      not readable now, readable later: nested guest, SMM, kernel not yet paging
+ *   -ENODATA     the guest or its kernel has no such thing (no such table, no symbol file)
+ *   -EOPNOTSUPP  not on this host: ka_probe() says why
+ *   -EINVAL      an argument is wrong: a non-canonical address, an index out of range
+ *
+ * Threads. A ka_host and the ka_vms opened from it belong to one thread at a time. ka_symbols are
+ * immutable and may be shared. Nothing here blocks on the guest; a read of memory that the host
+ * has swapped out waits for the host's disk.
+ *
+ * Guest memory and everything decoded from it is the guest's word: treat it as hostile.
+ */
+#ifndef KVMACCESS_H
+#define KVMACCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ka_host;
+struct ka_vm;
+struct ka_symbols;
+
+/* ---- the host ------------------------------------------------------------------------------ */
+
+enum ka_vendor { KA_VENDOR_NONE, KA_VENDOR_SVM, KA_VENDOR_VMX, KA_VENDOR_PVM };
+
+struct ka_host_options {
+	unsigned int max_vcpus;  /* watched at once on the host; 0: 8192 */
+	bool no_push;            /* attach nothing to KVM's exits: pull only */
+	const char *pin_path;    /* bpffs directory for maps and programs, or NULL */
+	/* libbpf's own messages, for -v; NULL: dropped. Not called after ka_host_open() returns. */
+	void (*log)(void *ctx, const char *line);
+	void *log_ctx;
+};
+
+/*
+ * Loads the BPF programs that fit this host. Needs CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and,
+ * where KVM is a module, CAP_SYS_ADMIN. Options may be NULL.
+ * Errors: -EPERM; -EOPNOTSUPP (no KVM, no BTF, or a vendor that BPF cannot read).
+ */
+int ka_host_open(const struct ka_host_options *options, struct ka_host **ret_host);
+/* Detaches and frees everything; NULL is ignored. Close its VMs first. */
+void ka_host_close(struct ka_host *host);
+
+/* What ka_host_open() found, fixed from then on. */
+enum ka_feature_state { KA_FEATURE_ON, KA_FEATURE_FALLBACK, KA_FEATURE_OFF };
+
+struct ka_feature {
+	const char *name;    /* "kvm", "btf", "pull", "push_exit", "push_load", "uevents", … */
+	enum ka_feature_state state;
+	char detail[160];    /* what is used, or what is missing and which checks it costs */
+};
+
+enum { KA_FEATURES_MAX = 16 };
+
+struct ka_probe {
+	enum ka_vendor vendor;
+	char kernel[65];     /* uname -r */
+	char lockdown[24];   /* "none", "integrity", "confidentiality", "unknown" */
+	size_t count;
+	struct ka_feature feature[KA_FEATURES_MAX];
+};
+
+/* What this host gives, whether or not a ka_host could be opened. Loads and unloads programs. */
+int ka_probe(struct ka_probe *ret_probe);
+/* The same of an open host, at no cost. */
+const struct ka_probe *ka_host_features(const struct ka_host *host);
+
+/* Sums over all CPUs since ka_host_open(). */
+struct ka_counters {
+	uint64_t exits, loads, pulls, changes, ringbuf_lost, state_busy, read_errors;
+};
+int ka_host_counters(struct ka_host *host, struct ka_counters *ret_counters);
+
+/* ---- VMs ----------------------------------------------------------------------------------- */
+
+enum { KA_NAME_MAX = 128, KA_UUID_MAX = 37 };
+
+struct ka_vm_info {
+	uint64_t key;             /* identity on this host while the VM lives; never reused within a
+				   * ka_host */
+	pid_t pid;
+	uint64_t start_ticks;     /* of the process, as in /proc/PID/stat */
+	int fd;                   /* of the VM in that process */
+	unsigned int vcpus;       /* online */
+	uint64_t memory_bytes;    /* sum of memslots */
+	char name[KA_NAME_MAX];   /* UTF-8, printable; "pid-N" where the VMM gives none */
+	char uuid[KA_UUID_MAX];   /* "" where the VMM gives none */
+	char hypervisor[24];      /* "qemu", "firecracker", "cloud-hypervisor", "unknown" */
+	char manager[24];         /* "libvirt", "openstack", "proxmox", "kubevirt", "none" */
+	char id_source[32];       /* "libvirt-status-xml", "cmdline", "pid", … */
+	char id_confidence[8];    /* "high", "medium", "low" */
+};
+
+/*
+ * The VMs of the host now: a full scan. *ret_vms is an array to free() of *ret_count; NULL and 0
+ * where there is none. Errors: -ENOMEM, -EPERM.
+ */
+int ka_list(struct ka_host *host, struct ka_vm_info **ret_vms, size_t *ret_count);
+
+enum ka_open_flags { KA_OPEN_WRITE = 1u << 0 };
+
+/*
+ * Opens a VM for reading. By selector: a pid, a UUID, or a name, in this order; -ESRCH, or
+ * -ENOTUNIQ if several fit (list them with ka_list()). By key: as ka_vm_info has it.
+ * The handle holds no reference on the VM and never keeps it alive: once it is gone, calls
+ * return -EOWNERDEAD. Memslots are read again by themselves when they change.
+ */
+int ka_open(struct ka_host *host, const char *selector, unsigned int flags, struct ka_vm **ret_vm);
+int ka_open_key(struct ka_host *host, uint64_t key, unsigned int flags, struct ka_vm **ret_vm);
+void ka_close(struct ka_vm *vm);
+/* Does the selector (pid, UUID or name, compared whole) mean this VM? */
+bool ka_vm_matches(const struct ka_vm_info *info, const char *selector);
+const struct ka_vm_info *ka_vm_info(const struct ka_vm *vm);
+
+struct ka_memslot {
+	uint64_t gpa, size, hva;  /* bytes */
+	uint32_t flags;           /* KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY: <linux/kvm.h> */
+	int id;
+};
+/* The VM's memslots, by GPA; valid until the next call on this handle. */
+int ka_vm_memslots(struct ka_vm *vm, const struct ka_memslot **ret_slots, size_t *ret_count);
+
+/* ---- what happens on the host -------------------------------------------------------------- */
+
+struct ka_registers;
+
+/* Called from ka_host_dispatch(). Any may be NULL. */
+struct ka_host_events {
+	/* A VM is there and its memory is known. From the first ka_host_dispatch() on, also for
+	 * those that run already. */
+	void (*vm_appeared)(void *ctx, const struct ka_vm_info *info);
+	void (*vm_gone)(void *ctx, uint64_t key);
+	/* Pushed: a watched register of a vCPU of an opened VM changed (KA_CHANGED_*). All changes
+	 * in their order, also those that were undone before anyone could poll. */
+	void (*registers_changed)(void *ctx, uint64_t key, const struct ka_registers *registers,
+				  uint32_t changed);
+	/* Pushed changes were lost (ring buffer full); `count` since the last call. */
+	void (*changes_lost)(void *ctx, uint64_t count);
+};
+
+/*
+ * A descriptor that becomes readable when there is something to dispatch (VM created or gone,
+ * registers pushed). Owned by the host. Call ka_host_dispatch() then, and at least once a second:
+ * a VM that was just created is looked for again until its vCPUs and memory are there.
+ */
+int ka_host_fd(const struct ka_host *host);
+int ka_host_dispatch(struct ka_host *host, const struct ka_host_events *events, void *ctx);
+
+/* ---- registers ----------------------------------------------------------------------------- */
+
+struct ka_table_register { uint64_t base; uint32_t limit; };
+
+enum ka_registers_flags {
+	KA_REGISTERS_NESTED = 1u << 0,      /* a nested guest's: not this guest's kernel */
+	KA_REGISTERS_SMM = 1u << 1,
+	KA_REGISTERS_ENCRYPTED = 1u << 2,   /* confidential guest: values are not known */
+	KA_REGISTERS_NO_MSRS = 1u << 3,     /* lstar … sysenter_eip are not known on this host */
+	KA_REGISTERS_WP_SAMPLED = 1u << 4,  /* CR0.WP changes do not exit: not every one is pushed */
+};
+
+enum ka_changed {
+	KA_CHANGED_FIRST = 1u << 0,
+	KA_CHANGED_CR0 = 1u << 1,
+	KA_CHANGED_CR4 = 1u << 2,
+	KA_CHANGED_EFER = 1u << 3,
+	KA_CHANGED_LSTAR = 1u << 4,
+	KA_CHANGED_GDTR = 1u << 5,
+	KA_CHANGED_IDTR = 1u << 6,
+};
+
+enum ka_gpr {
+	KA_RAX, KA_RCX, KA_RDX, KA_RBX, KA_RSP, KA_RBP, KA_RSI, KA_RDI,
+	KA_R8, KA_R9, KA_R10, KA_R11, KA_R12, KA_R13, KA_R14, KA_R15,
+};
+enum ka_selector { KA_ES, KA_CS, KA_SS, KA_DS, KA_FS, KA_GS, KA_LDTR, KA_TR };
+
+struct ka_registers {
+	unsigned int vcpu;        /* KVM's vcpu_id */
+	uint32_t flags;           /* enum ka_registers_flags */
+	uint64_t time_ns;         /* CLOCK_MONOTONIC, when they were read */
+	uint64_t gpr[16], rip, rflags;
+	uint64_t cr0, cr2, cr3, cr4, efer;
+	struct ka_table_register gdtr, idtr;
+	uint64_t lstar, cstar, star, sfmask, sysenter_cs, sysenter_esp, sysenter_eip;
+	uint64_t fs_base, gs_base, kernel_gs_base;
+	uint16_t selector[8];
+	uint8_t cpl;
+};
+
+/*
+ * Reads the registers of all vCPUs afresh (about 3 µs a VM), in the order of their ids.
+ * Fills at most `max`, and sets *ret_count to what was filled. A vCPU that runs in the guest
+ * right now shows its state of its last exit. Errors: -EOWNERDEAD, -EOPNOTSUPP.
+ */
+int ka_registers_read_all(struct ka_vm *vm, struct ka_registers *registers, size_t max,
+			  size_t *ret_count);
+/* One vCPU, by its id (paper: ka_register_read). -ESRCH: no such vCPU. */
+int ka_register_read(struct ka_vm *vm, unsigned int vcpu, struct ka_registers *ret_registers);
+/* 0 if these registers are the guest kernel's own in paging mode; -EAGAIN (nested, SMM, no paging
+ * yet) or -EOPNOTSUPP (encrypted) otherwise. */
+int ka_registers_usable(const struct ka_registers *registers);
+
+/* ---- memory -------------------------------------------------------------------------------- */
+
+enum ka_paging_mode { KA_PAGING_OFF, KA_PAGING_32BIT, KA_PAGING_PAE, KA_PAGING_4LEVEL,
+		      KA_PAGING_5LEVEL };
+
+/* An address space of the guest: where its page tables begin and how they are read. */
+struct ka_paging {
+	uint64_t root;  /* as in CR3 */
+	uint8_t mode;   /* enum ka_paging_mode */
+	uint8_t pse, nx, pad[5];
+};
+/* From a vCPU's registers. */
+struct ka_paging ka_paging(const struct ka_registers *registers);
+
+enum ka_rights { KA_RIGHT_WRITE = 1, KA_RIGHT_USER = 2, KA_RIGHT_EXEC = 4 };
+
+struct ka_walk_step { uint64_t gpa, entry; };
+
+struct ka_translation {
+	uint64_t gpa;
+	uint64_t page_size;   /* bytes; 0 with paging off */
+	uint8_t rights;       /* enum ka_rights, all levels combined */
+	uint8_t depth;        /* steps used */
+	struct ka_walk_step step[5];
+};
+
+/* Walks the guest's page tables now; nothing is cached. */
+int ka_translate(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva,
+		 struct ka_translation *ret_translation);
+
+/* Any length, across pages and memslots. All or -errno; `buf` is undefined after a failure. */
+int ka_gpa_read(struct ka_vm *vm, uint64_t gpa, void *buf, size_t len);
+int ka_gva_read(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva, void *buf,
+		size_t len);
+/* Need KA_OPEN_WRITE. -EBUSY under dirty logging: a write from here would be lost by a live
+ * migration. -EPERM on a read-only memslot. Not atomic towards the guest. */
+int ka_gpa_write(struct ka_vm *vm, uint64_t gpa, const void *data, size_t len);
+int ka_gva_write(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva, const void *data,
+		 size_t len);
+
+/* One piece of ka_readv(). */
+struct ka_piece {
+	const struct ka_paging *paging;  /* NULL: `address` is a GPA */
+	uint64_t address;
+	void *buf;                       /* NULL: translate only */
+	uint32_t len;                    /* bytes; may cross pages */
+	/* results */
+	int error;                       /* 0 or -errno as above */
+	uint64_t gpa;                    /* of the first byte */
+};
+
+/*
+ * Reads many pieces, in the steady state with one system call: translations are cached, and each
+ * is proven by reading its page-table entries in that same call. Contents are never cached.
+ * Returns 0 when every piece was tried (look at their `error`), or -EOWNERDEAD, -ENOMEM.
+ */
+int ka_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count);
+
+/* ---- descriptor tables --------------------------------------------------------------------- */
+
+/*
+ * A segment descriptor, decoded (Intel SDM vol. 3A, 3.4.5 and 7.2; AMD APM vol. 2, 4.7, 4.8).
+ * Encoding starts from `raw` and lays the other fields over it, so reserved bits survive; zero it
+ * to make a descriptor from nothing.
+ */
+struct ka_descriptor {
+	uint64_t base;
+	uint32_t limit;   /* last valid offset in bytes: granularity is applied */
+	uint8_t type;     /* the four type bits */
+	uint8_t dpl;
+	uint8_t size;     /* bytes in the table: 8, or 16 for a system descriptor in long mode */
+	bool system;      /* a TSS, an LDT or a gate: neither code nor data */
+	bool present;
+	bool avl;
+	bool long_mode;   /* L: 64-bit code */
+	bool db;          /* D/B: 32-bit operands and stack */
+	bool granularity; /* G: the limit counts 4096 bytes */
+	uint64_t raw[2];  /* as it stands in memory; raw[1] is 0 where size is 8 */
+};
+
+/*
+ * A gate of an IDT, GDT or LDT, decoded (Intel SDM vol. 3A, 5.8, 6.11 and 6.14.1). Encoding treats
+ * `raw` as for struct ka_descriptor.
+ */
+struct ka_gate {
+	uint64_t offset;   /* of the handler; 0 in a task gate */
+	uint16_t selector;
+	uint8_t type;      /* the four type bits */
+	uint8_t dpl;
+	uint8_t ist;       /* interrupt stack table slot, 64-bit form only */
+	uint8_t params;    /* parameters that a 16- or 32-bit call gate copies */
+	uint8_t size;      /* bytes in the table: 8 or 16 */
+	bool present;
+	uint64_t raw[2];
+};
+
+enum { KA_GDT_MAX = 8192, KA_IDT_MAX = 256 };
+
+/* The form that the vCPU uses: 16-byte gates and system descriptors. */
+bool ka_long_mode(const struct ka_registers *registers);
+
+/* Pure. `long_mode`: the table belongs to a CPU in long mode. -EMSGSIZE if `len` is too short. */
+int ka_descriptor_decode(const void *bytes, size_t len, bool long_mode,
+			 struct ka_descriptor *ret_descriptor);
+int ka_gate_decode(const void *bytes, size_t len, bool long_mode, struct ka_gate *ret_gate);
+/* Pure. Writes `size` bytes. -EINVAL if a field does not fit its bits or the limit cannot be
+ * expressed with this granularity, -EMSGSIZE if `len` is too short. */
+int ka_descriptor_encode(const struct ka_descriptor *descriptor, void *bytes, size_t len);
+int ka_gate_encode(const struct ka_gate *gate, void *bytes, size_t len);
+/* Short constant names: "code64", "data", "tss64 busy", "interrupt gate", "null", "reserved". */
+const char *ka_descriptor_type_name(const struct ka_descriptor *descriptor);
+const char *ka_gate_type_name(const struct ka_gate *gate);
+
+/*
+ * The GDT of a vCPU: descriptor[i] is the one of selector i << 3; the slot after a 16-byte one has
+ * size 0. At most `max`; *ret_count is what GDTR's limit gives, cut to `max`.
+ */
+int ka_gdt_read(struct ka_vm *vm, unsigned int vcpu, struct ka_descriptor *descriptors, size_t max,
+		size_t *ret_count);
+int ka_gdt_write(struct ka_vm *vm, unsigned int vcpu, unsigned int index,
+		 const struct ka_descriptor *descriptor);
+int ka_idt_read(struct ka_vm *vm, unsigned int vcpu, struct ka_gate *gates, size_t max,
+		size_t *ret_count);
+int ka_idt_write(struct ka_vm *vm, unsigned int vcpu, unsigned int vector,
+		 const struct ka_gate *gate);
+
+/* ---- symbols ------------------------------------------------------------------------------- */
+
+/*
+ * Loads the symbols of a kernel: a vendor's vmlinuz as packaged, a vmlinux with a symbol table or
+ * kallsyms inside, System.map, or the text of /proc/kallsyms; told apart by content. Blocks on the
+ * file; a packaged kernel takes most of a second to unpack. Besides the errors of open(2):
+ * -ENOEXEC, none of these formats; -EBADMSG, damaged; -ENODATA, the stub that Debian packages as
+ * System.map; -EPERM, /proc/kallsyms with its addresses hidden; -ENOMSG, an ELF file without
+ * symbols; -EPROTONOSUPPORT, compressed or laid out in a way that is not known; -EFBIG.
+ */
+int ka_symbols_load(const char *path, struct ka_symbols **ret_symbols);
+void ka_symbols_free(struct ka_symbols *symbols);
+/* One sentence for what ka_symbols_load() returned. */
+const char *ka_symbols_error(int err);
+
+/* Link-time address. -ENOENT; -ENOTUNIQ if the name stands at several addresses. */
+int ka_symbols_find(const struct ka_symbols *symbols, const char *name, uint64_t *ret_address);
+/* Nearest symbol at or below a link-time address within the image; NULL outside of it. Lives as
+ * long as `symbols`. */
+const char *ka_symbols_name(const struct ka_symbols *symbols, uint64_t address,
+			    uint64_t *ret_offset);
+/* GNU build-id as lower-case hex, or "" where the file has none. Lives as long as `symbols`. */
+const char *ka_symbols_build_id(const struct ka_symbols *symbols);
+/* "6.1.0-56-amd64", or "" where the file does not say. */
+const char *ka_symbols_release(const struct ka_symbols *symbols);
+/* "vmlinuz", "vmlinux", "System.map", "kallsyms". */
+const char *ka_symbols_source(const struct ka_symbols *symbols);
+bool ka_symbols_64bit(const struct ka_symbols *symbols);
+
+/*
+ * Where the guest's kernel lies, and under what name. Plain data: copy it freely. `symbols` is
+ * borrowed.
+ */
+struct ka_kernel {
+	const struct ka_symbols *symbols;
+	char build_id[41];       /* lower-case hex, read from guest memory; "" if not known */
+	char release[65];
+	uint64_t slide;          /* add to a link-time address (KASLR) */
+	uint64_t base;           /* GVA of _text */
+	uint64_t text_start, text_end;  /* GVA of _stext, _etext */
+	uint64_t image_end;      /* GVA of _end */
+	/* Physical place of the image: GPA = GVA - 0xffffffff80000000 + phys_base, in 32-bit
+	 * kernels GVA - 0xc0000000 + phys_base. */
+	int64_t phys_base;
+	struct ka_paging paging; /* a kernel's own address space: init_top_pgt */
+};
+
+/*
+ * Finds the kernel of a running guest among `symbols` (count may be 0): KASLR from LSTAR and the
+ * exception gates of the IDT, of which most must agree, so that one hooked entry does not mislead;
+ * then the build-id from the guest's memory, which must be the file's. A file without a build-id
+ * (System.map) is taken where the addresses fit.
+ * Errors: -EAGAIN (not up yet), -ENODATA (no file fits this guest), -EOPNOTSUPP.
+ */
+int ka_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *symbols, size_t count,
+		   struct ka_kernel *ret_kernel);
+/* GVA of a symbol in that guest. */
+int ka_kernel_symbol(const struct ka_kernel *kernel, const char *name, uint64_t *ret_gva);
+/* Symbol of a GVA in that guest: NULL outside the kernel image. */
+const char *ka_kernel_name(const struct ka_kernel *kernel, uint64_t gva, uint64_t *ret_offset);
+/* Reads a kernel object by its symbol (XenAccess: xa_access_kernel_symbol). */
+int ka_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name, void *buf,
+		   size_t len);
+
+/* ---- system call table --------------------------------------------------------------------- */
+
+enum ka_syscall_table_kind { KA_SYSCALL_NATIVE, KA_SYSCALL_IA32 };
+enum { KA_SYSCALLS_MAX = 1024 };
+
+struct ka_syscall_table {
+	uint64_t gva;          /* of entry 0 */
+	uint32_t count;        /* entries */
+	uint32_t entry_size;   /* bytes: 8, or 4 in a 32-bit kernel */
+};
+
+/*
+ * Where the table is: by its symbol; in 32-bit kernels, which export none, by the run of handler
+ * addresses in read-only data. -ENODATA: this kernel has none (ia32 on current kernels).
+ */
+int ka_syscall_table_find(struct ka_vm *vm, const struct ka_kernel *kernel,
+			  enum ka_syscall_table_kind kind, struct ka_syscall_table *ret_table);
+int ka_syscall_table_read(struct ka_vm *vm, const struct ka_kernel *kernel,
+			  const struct ka_syscall_table *table, uint64_t *handlers, size_t max,
+			  size_t *ret_count);
+int ka_syscall_table_write(struct ka_vm *vm, const struct ka_kernel *kernel,
+			   const struct ka_syscall_table *table, unsigned int number,
+			   uint64_t handler);
+
+/* Library version, "MAJOR.MINOR.PATCH". */
+const char *ka_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR BSD-2-Clause */
+/*
+ * Records that cross from the BPF programs to user space.
+ *
+ * Fixed-width types, explicit zeroed padding, no pointers that anyone follows. Type numbers are
+ * appended and never reused; a reader checks `size` and skips the types it does not know.
+ */
+#ifndef KVMBPF_RECORDS_H
+#define KVMBPF_RECORDS_H
+
+enum kvmbpf_limits {
+	KVMBPF_GPRS = 16,
+	KVMBPF_SELECTORS = 8,
+	KVMBPF_STATS_ID = 48,
+	/* An iterator's output for one file must fit its 32 KiB buffer (kernel/bpf/bpf_iter.c). */
+	KVMBPF_MEMSLOTS_PER_READ = 512,
+	KVMBPF_GFN_TREE_DEPTH = 64,
+};
+
+enum kvmbpf_record_type {
+	KVMBPF_RECORD_VM = 1,
+	KVMBPF_RECORD_MEMSLOT = 2,
+	KVMBPF_RECORD_VCPU = 3,
+	KVMBPF_RECORD_SNAPSHOT = 4,
+};
+
+/* Every record begins with this. `size` counts the whole record, header included. */
+struct kvmbpf_record {
+	__u32 type;
+	__u32 size;
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+};
+
+/* A process's descriptor of a VM. Several descriptors may name one `kvm`. */
+struct kvmbpf_vm_record {
+	struct kvmbpf_record header;
+	__u64 kvm;           /* address of struct kvm: identity, never followed */
+	__u64 start_boot_ns; /* start of the process, CLOCK_BOOTTIME */
+	__u64 generation;    /* of the memslots, address space 0 */
+	__u32 pid;           /* thread group */
+	__s32 fd;            /* descriptor in that process */
+	__u32 online_vcpus;
+	__u32 created_vcpus;
+	__u32 owner_pid;     /* kvm->userspace_pid: who created it */
+	__u32 flags;         /* enum kvmbpf_vm_flags */
+	__u32 memslots;      /* KVMBPF_RECORD_MEMSLOT records that stand before this one */
+	__u32 pad;
+};
+
+enum kvmbpf_vm_flags {
+	KVMBPF_VM_MORE_MEMSLOTS = 1u << 0, /* read again with memslots_skip raised */
+	KVMBPF_VM_DEAD = 1u << 1,          /* kvm->vm_dead or vm_bugged */
+	KVMBPF_VM_OWN_MM = 1u << 2,        /* the process's address space is the VM's */
+};
+
+struct kvmbpf_memslot_record {
+	struct kvmbpf_record header;
+	__u64 kvm;
+	__u64 gpa;   /* bytes */
+	__u64 size;  /* bytes */
+	__u64 hva;   /* bytes, in the VMM's address space */
+	__u32 flags; /* KVM_MEM_*, <linux/kvm.h> */
+	__s32 id;
+};
+
+struct kvmbpf_vcpu_record {
+	struct kvmbpf_record header;
+	__u64 kvm;
+	__u64 vcpu; /* address of struct kvm_vcpu: key of map vcpu_slots */
+	__u32 vcpu_id;
+	__u32 vcpu_index;
+	__u32 pid;
+	__s32 fd;
+};
+
+enum kvmbpf_vendor {
+	KVMBPF_VENDOR_NONE = 0,
+	KVMBPF_VENDOR_SVM = 1,
+	KVMBPF_VENDOR_VMX = 2,
+	KVMBPF_VENDOR_PVM = 3,
+};
+
+/* Which program wrote a snapshot. */
+enum kvmbpf_source {
+	KVMBPF_SOURCE_NONE = 0,
+	KVMBPF_SOURCE_PULL = 1,
+	KVMBPF_SOURCE_EXIT = 2,
+	KVMBPF_SOURCE_LOAD = 3,
+	KVMBPF_SOURCE_ENTRY = 4,
+};
+
+enum kvmbpf_vcpu_flags {
+	KVMBPF_VCPU_NESTED = 1u << 0,    /* runs a nested guest: the state is not L1's */
+	KVMBPF_VCPU_SMM = 1u << 1,       /* in system management mode */
+	KVMBPF_VCPU_ENCRYPTED = 1u << 2, /* SEV-ES or later: registers are not readable */
+	KVMBPF_VCPU_NO_MSRS = 1u << 3,   /* this vendor keeps LSTAR and friends elsewhere */
+	KVMBPF_VCPU_WP_SAMPLED = 1u << 4, /* CR0.WP toggles need not exit here */
+};
+
+/* Order of `selector`. */
+enum kvmbpf_selector {
+	KVMBPF_ES,
+	KVMBPF_CS,
+	KVMBPF_SS,
+	KVMBPF_DS,
+	KVMBPF_FS,
+	KVMBPF_GS,
+	KVMBPF_LDTR,
+	KVMBPF_TR,
+};
+
+struct kvmbpf_table_register {
+	__u64 base;  /* GVA */
+	__u32 limit; /* bytes less one */
+	__u32 pad;
+};
+
+/*
+ * State of one vCPU: value of the memory-mapped map `vcpus`.
+ *
+ * A sequence lock: `seq` is odd while a program writes, and changes with each write. A writer
+ * that finds it odd drops its copy and counts it (counters.state_busy).
+ */
+struct kvmbpf_vcpu {
+	__u32 seq;
+	__u32 epoch; /* user space's epoch when this was written */
+	__u64 kvm;
+	__u64 vcpu;
+	__u64 time_ns;
+	__u32 vcpu_id;
+	__u32 owner_pid;
+	__u32 flags; /* enum kvmbpf_vcpu_flags */
+	__u8 vendor; /* enum kvmbpf_vendor */
+	__u8 source; /* enum kvmbpf_source */
+	__u8 cpl;
+	__u8 pad;
+	__u64 generation;   /* of the VM's memslots, to see when they must be read again */
+	__u32 online_vcpus; /* of the VM */
+	__u32 pad2;
+	__u64 cr0, cr2, cr3, cr4;
+	__u64 efer;
+	struct kvmbpf_table_register gdtr, idtr;
+	__u64 lstar, cstar, star, sfmask;
+	__u64 sysenter_cs, sysenter_esp, sysenter_eip;
+	__u64 rip, rflags;
+	__u64 gpr[KVMBPF_GPRS]; /* RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15 */
+	__u64 fs_base, gs_base, kernel_gs_base;
+	__u16 selector[KVMBPF_SELECTORS];
+};
+
+/* What differs from the snapshot before. */
+enum kvmbpf_changed {
+	KVMBPF_CHANGED_FIRST = 1u << 0,
+	KVMBPF_CHANGED_CR0 = 1u << 1,
+	KVMBPF_CHANGED_CR4 = 1u << 2,
+	KVMBPF_CHANGED_EFER = 1u << 3,
+	KVMBPF_CHANGED_LSTAR = 1u << 4,
+	KVMBPF_CHANGED_GDTR = 1u << 5,
+	KVMBPF_CHANGED_IDTR = 1u << 6,
+};
+
+/* Ring buffer: something watched changed on a vCPU. */
+struct kvmbpf_snapshot_record {
+	struct kvmbpf_record header;
+	__u32 slot;    /* index in map vcpus */
+	__u32 changed; /* enum kvmbpf_changed */
+	struct kvmbpf_vcpu state;
+};
+
+/* Value of the map `vms`: written by user space, for whoever looks with bpftool. */
+struct kvmbpf_vm {
+	__u64 kvm;
+	__u32 pid;
+	__s32 fd;
+	__u32 vcpus;
+	__u32 first_slot; /* of its vCPUs in map vcpus */
+	char name[64];
+	char uuid[40];
+};
+
+/* Per CPU: what the programs did, and what they lost. */
+struct kvmbpf_counters {
+	__u64 exits;          /* kvm_exit on a watched vCPU */
+	__u64 loads;          /* vcpu_load on a watched vCPU */
+	__u64 pulls;          /* vCPUs read by the iterator */
+	__u64 changes;        /* snapshots pushed */
+	__u64 ringbuf_lost;   /* snapshots that found the ring buffer full */
+	__u64 state_busy;     /* snapshots that met another writer */
+	__u64 read_errors;    /* kernel reads that failed */
+};
+
+#define KVMBPF_ASSERT_SIZE(type, bytes) \
+	_Static_assert(sizeof(struct type) == (bytes), #type " has changed its size")
+KVMBPF_ASSERT_SIZE(kvmbpf_record, 16);
+KVMBPF_ASSERT_SIZE(kvmbpf_vm_record, 72);
+KVMBPF_ASSERT_SIZE(kvmbpf_memslot_record, 56);
+KVMBPF_ASSERT_SIZE(kvmbpf_vcpu_record, 48);
+KVMBPF_ASSERT_SIZE(kvmbpf_vcpu, 376);
+KVMBPF_ASSERT_SIZE(kvmbpf_snapshot_record, 400);
+KVMBPF_ASSERT_SIZE(kvmbpf_vm, 128);
+KVMBPF_ASSERT_SIZE(kvmbpf_counters, 56);
+
+#endif

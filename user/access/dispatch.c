@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Turns uevents, timers and the ring buffer into the callbacks of struct ka_host_events. */
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "bpf/snapshot.skel.h"
+#include "dispatch.h"
+#include "registers.h"
+
+/*
+ * KVM's create message comes before the VM's file, vCPUs and memslots exist, so everything is
+ * scanned again after RETRY, and after twice that and so on up to FULL_SCAN; the latter also finds
+ * a VM whose message was lost (the socket's buffer was full).
+ */
+#define RETRY_NS (50ULL * 1000 * 1000)
+#define FULL_SCAN_NS (30ULL * 1000 * 1000 * 1000)
+#define NS_PER_S (1000ULL * 1000 * 1000)
+
+static int on_change(void *ctx, void *data, size_t size)
+{
+	struct ka_host *host = ctx;
+	const struct kvmbpf_snapshot_record *record = data;
+	struct ka_registers registers;
+	struct host_vm *vm;
+
+	if (size < sizeof(*record) || record->header.type != KVMBPF_RECORD_SNAPSHOT)
+		return 0;
+	vm = host_vm_by_slot(host, record->slot);
+	/* A slot may have changed hands since. */
+	if (!vm || vm->kvm != record->state.kvm || !vm->handle)
+		return 0;
+	if (!host->events->registers_changed)
+		return 0;
+	registers_from_state(&record->state, &registers);
+	host->events->registers_changed(host->events_ctx, vm->info.key, &registers,
+					record->changed);
+	return 0;
+}
+
+static int watch(struct ka_host *host, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
+
+	return epoll_ctl(host->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+static void arm(struct ka_host *host)
+{
+	struct itimerspec when = {
+		.it_value.tv_sec = host->rescan_ns / NS_PER_S,
+		.it_value.tv_nsec = host->rescan_ns % NS_PER_S,
+	};
+
+	timerfd_settime(host->timer_fd, 0, &when, NULL);
+}
+
+int dispatch_init(struct ka_host *host)
+{
+	int err;
+
+	host->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	host->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (host->epoll_fd < 0 || host->timer_fd < 0)
+		return -errno;
+	host->changes = ring_buffer__new(bpf_map__fd(host->snapshot->maps.changes), on_change, host,
+					 NULL);
+	if (!host->changes)
+		return -errno;
+	err = watch(host, ring_buffer__epoll_fd(host->changes));
+	if (!err)
+		err = watch(host, host->timer_fd);
+	if (err)
+		return err;
+	host->uevent_fd = uevent_open();
+	if (host->uevent_fd < 0) {
+		host_feature(host, "uevents", KA_FEATURE_FALLBACK,
+			     "no uevents (%s): new VMs are found within %llu s",
+			     strerror(-host->uevent_fd), FULL_SCAN_NS / NS_PER_S);
+		host->uevent_fd = -1;
+	} else {
+		host_feature(host, "uevents", KA_FEATURE_ON,
+			     "VMs are seen as they come and go");
+		err = watch(host, host->uevent_fd);
+	}
+	/* Makes the descriptor readable at once: the first dispatch scans. */
+	host->rescan_ns = 1;
+	arm(host);
+	return err;
+}
+
+void dispatch_deinit(struct ka_host *host)
+{
+	ring_buffer__free(host->changes);
+	if (host->uevent_fd >= 0)
+		close(host->uevent_fd);
+	if (host->timer_fd >= 0)
+		close(host->timer_fd);
+	if (host->epoll_fd >= 0)
+		close(host->epoll_fd);
+}
+
+int ka_host_fd(const struct ka_host *host)
+{
+	return host->epoll_fd;
+}
+
+/* The processes that messages name; one scan each, or one of everything if there are many. */
+enum { PIDS_MAX = 16 };
+
+static int dispatch_uevents(struct ka_host *host)
+{
+	pid_t pids[PIDS_MAX], pid;
+	size_t count = 0;
+	bool created, any_created = false, full = false;
+	int err = 0;
+
+	if (host->uevent_fd < 0)
+		return 0;
+	while (uevent_read(host->uevent_fd, &pid, &created) > 0) {
+		size_t i;
+
+		any_created |= created;
+		for (i = 0; i < count && pids[i] != pid; i++)
+			;
+		if (i == PIDS_MAX)
+			full = true;
+		else if (i == count)
+			pids[count++] = pid;
+	}
+	if (full)
+		err = discover_scan(host, 0);
+	for (size_t i = 0; i < count && !full && !err; i++)
+		err = discover_scan(host, pids[i]);
+	if (any_created) {
+		host->rescan_ns = RETRY_NS;
+		arm(host);
+	}
+	return err;
+}
+
+static int dispatch_timer(struct ka_host *host)
+{
+	uint64_t expirations;
+
+	if (read(host->timer_fd, &expirations, sizeof(expirations)) != sizeof(expirations))
+		return 0;
+	host->rescan_ns = host->rescan_ns < RETRY_NS ? RETRY_NS : host->rescan_ns * 2;
+	if (host->rescan_ns > FULL_SCAN_NS)
+		host->rescan_ns = FULL_SCAN_NS;
+	arm(host);
+	return discover_scan(host, 0);
+}
+
+static struct host_vm *unannounced(struct ka_host *host)
+{
+	for (size_t i = 0; i < host->vm_count; i++)
+		if (host->vms[i]->ready && !host->vms[i]->announced)
+			return host->vms[i];
+	return NULL;
+}
+
+/* A callback may scan, and so change the table: it is looked at afresh after each. */
+static void announce(struct ka_host *host)
+{
+	struct host_vm *vm;
+
+	while ((vm = unannounced(host))) {
+		struct ka_vm_info info = vm->info;
+
+		vm->announced = true;
+		if (host->events->vm_appeared)
+			host->events->vm_appeared(host->events_ctx, &info);
+	}
+	while (host->gone_count) {
+		uint64_t key = host->gone[--host->gone_count];
+
+		if (host->events->vm_gone)
+			host->events->vm_gone(host->events_ctx, key);
+	}
+}
+
+static void report_lost(struct ka_host *host)
+{
+	struct ka_counters counters;
+
+	if (!host->events->changes_lost || ka_host_counters(host, &counters))
+		return;
+	if (counters.ringbuf_lost == host->lost_reported)
+		return;
+	host->events->changes_lost(host->events_ctx, counters.ringbuf_lost - host->lost_reported);
+	host->lost_reported = counters.ringbuf_lost;
+}
+
+int ka_host_dispatch(struct ka_host *host, const struct ka_host_events *events, void *ctx)
+{
+	int err, changes;
+
+	host->events = events;
+	host->events_ctx = ctx;
+	changes = ring_buffer__consume(host->changes);
+	err = dispatch_uevents(host);
+	if (!err)
+		err = dispatch_timer(host);
+	announce(host);
+	if (changes > 0)
+		report_lost(host);
+	host->events = NULL;
+	return err ? err : changes < 0 ? changes : 0;
+}

@@ -1,0 +1,496 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Loads the BPF programs that fit this host, and says what it gives. */
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "bpf/discover.skel.h"
+#include "bpf/snapshot.skel.h"
+#include "dispatch.h"
+#include "host.h"
+#include "pins.h"
+
+enum { DEFAULT_VCPUS = 8192, VCPUS_MAX = 1 << 20 };
+
+static __thread const struct ka_host_options *log_options;
+
+static int log_libbpf(enum libbpf_print_level level, const char *format, va_list args)
+{
+	char line[1024];
+
+	if (level == LIBBPF_DEBUG || !log_options || !log_options->log)
+		return 0;
+	vsnprintf(line, sizeof(line), format, args);
+	line[strcspn(line, "\n")] = '\0';
+	log_options->log(log_options->log_ctx, line);
+	return 0;
+}
+
+void host_feature(struct ka_host *host, const char *name, enum ka_feature_state state,
+		  const char *format, ...)
+{
+	struct ka_feature *feature;
+	va_list args;
+
+	if (host->probe.count == KA_FEATURES_MAX)
+		return;
+	feature = &host->probe.feature[host->probe.count++];
+	feature->name = name;
+	feature->state = state;
+	va_start(args, format);
+	vsnprintf(feature->detail, sizeof(feature->detail), format, args);
+	va_end(args);
+}
+
+/* ---- what the host is ---------------------------------------------------------------------- */
+
+static bool exists(const char *path)
+{
+	return access(path, F_OK) == 0;
+}
+
+static bool kernel_has_type(const char *module, const char *name)
+{
+	struct btf *vmlinux = btf__load_vmlinux_btf();
+	struct btf *split = NULL;
+	bool found = false;
+
+	if (!vmlinux)
+		return false;
+	found = btf__find_by_name_kind(vmlinux, name, BTF_KIND_STRUCT) > 0;
+	if (!found && module) {
+		split = btf__load_module_btf(module, vmlinux);
+		found = split && btf__find_by_name_kind(split, name, BTF_KIND_STRUCT) > 0;
+	}
+	btf__free(split);
+	btf__free(vmlinux);
+	return found;
+}
+
+/* Which of KVM's vendor modules is at work; they may also be built in. */
+enum ka_vendor host_vendor(void)
+{
+	if (exists("/sys/module/kvm_amd/parameters"))
+		return KA_VENDOR_SVM;
+	if (exists("/sys/module/kvm_intel/parameters"))
+		return KA_VENDOR_VMX;
+	if (exists("/sys/module/kvm_pvm"))
+		return KA_VENDOR_PVM;
+	return KA_VENDOR_NONE;
+}
+
+static void read_lockdown(char *ret, size_t size)
+{
+	FILE *file = fopen("/sys/kernel/security/lockdown", "re");
+	char line[128], *begin, *end;
+
+	snprintf(ret, size, "unknown");
+	if (!file)
+		return;
+	if (fgets(line, sizeof(line), file)) {
+		begin = strchr(line, '[');
+		end = begin ? strchr(begin, ']') : NULL;
+		if (end)
+			snprintf(ret, size, "%.*s", (int)(end - begin - 1), begin + 1);
+	}
+	fclose(file);
+}
+
+/* What must be there before anything is loaded. */
+static int probe_basics(struct ka_host *host)
+{
+	struct ka_probe *probe = &host->probe;
+	struct utsname name;
+
+	if (!uname(&name))
+		snprintf(probe->kernel, sizeof(probe->kernel), "%s", name.release);
+	read_lockdown(probe->lockdown, sizeof(probe->lockdown));
+	probe->vendor = host_vendor();
+	if (probe->vendor == KA_VENDOR_NONE) {
+		host_feature(host, "kvm", KA_FEATURE_OFF,
+			     "KVM is not loaded: modprobe kvm_amd or kvm_intel; no checks");
+		return -EOPNOTSUPP;
+	}
+	host_feature(host, "kvm", KA_FEATURE_ON, "%s",
+		     probe->vendor == KA_VENDOR_SVM ? "AMD SVM (kvm_amd)" :
+		     probe->vendor == KA_VENDOR_VMX ? "Intel VMX (kvm_intel)" : "PVM (kvm_pvm)");
+	if (!exists("/sys/kernel/btf/vmlinux")) {
+		host_feature(host, "btf", KA_FEATURE_OFF,
+			     "no /sys/kernel/btf/vmlinux: kernel without CONFIG_DEBUG_INFO_BTF; no checks");
+		return -EOPNOTSUPP;
+	}
+	if (!kernel_has_type("kvm", "kvm_vcpu")) {
+		host_feature(host, "btf", KA_FEATURE_OFF,
+			     "no BTF of KVM (needs CAP_SYS_ADMIN where it is a module); no checks");
+		return geteuid() ? -EPERM : -EOPNOTSUPP;
+	}
+	host_feature(host, "btf", KA_FEATURE_ON, "vmlinux and KVM");
+	return 0;
+}
+
+/* ---- loading ------------------------------------------------------------------------------- */
+
+/* The programs of one vendor. */
+struct vendor_programs {
+	struct bpf_program *pull, *exit, *load, *probe, *entry;
+};
+
+static bool vendor_programs(const struct ka_host *host, struct vendor_programs *ret_programs)
+{
+	struct snapshot_bpf *skel = host->snapshot;
+
+	switch (host->probe.vendor) {
+	case KA_VENDOR_SVM:
+		*ret_programs = (struct vendor_programs){ skel->progs.pull_svm,
+							  skel->progs.exit_svm,
+							  skel->progs.load_svm,
+							  skel->progs.probe_svm,
+							  skel->progs.entry_svm };
+		return true;
+	case KA_VENDOR_PVM:
+		*ret_programs = (struct vendor_programs){ skel->progs.pull_pvm,
+							  skel->progs.exit_pvm,
+							  skel->progs.load_pvm,
+							  skel->progs.probe_pvm,
+							  skel->progs.entry_pvm };
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int load_discover(struct ka_host *host)
+{
+	int err;
+
+	host->discover = discover_bpf__open_and_load();
+	if (!host->discover) {
+		err = -errno;
+		host_feature(host, "discover", KA_FEATURE_OFF, "cannot load: %s; no checks",
+			     strerror(-err));
+		return err;
+	}
+	host->discover_link = bpf_program__attach_iter(host->discover->progs.discover, NULL);
+	if (!host->discover_link) {
+		err = -errno;
+		host_feature(host, "discover", KA_FEATURE_OFF, "cannot attach: %s; no checks",
+			     strerror(-err));
+		return err;
+	}
+	host_feature(host, "discover", KA_FEATURE_ON, "iterator over the files of processes");
+	return 0;
+}
+
+/* How vcpu_load is seen: the first of these that the kernel takes. */
+enum load_way { LOAD_FENTRY, LOAD_KPROBE, LOAD_ENTRY, LOAD_NONE };
+
+/*
+ * Opens the snapshot object with the wanted programs. A program that the kernel refuses fails the
+ * whole object, so each way of pushing is tried with an object of its own.
+ */
+static int load_snapshot(struct ka_host *host, uint32_t vcpus, bool exits, enum load_way way)
+{
+	struct vendor_programs programs;
+	int err;
+
+	host->snapshot = snapshot_bpf__open();
+	if (!host->snapshot)
+		return -errno;
+	bpf_map__set_max_entries(host->snapshot->maps.vcpus, vcpus);
+	bpf_map__set_max_entries(host->snapshot->maps.vcpu_slots, vcpus);
+	if (vendor_programs(host, &programs)) {
+		bpf_program__set_autoload(programs.pull, true);
+		bpf_program__set_autoload(programs.exit, exits);
+		bpf_program__set_autoload(programs.load, way == LOAD_FENTRY);
+		bpf_program__set_autoload(programs.probe, way == LOAD_KPROBE);
+		bpf_program__set_autoload(programs.entry, way == LOAD_ENTRY);
+	}
+	err = snapshot_bpf__load(host->snapshot);
+	if (err) {
+		snapshot_bpf__destroy(host->snapshot);
+		host->snapshot = NULL;
+	}
+	return err;
+}
+
+static int attach(struct ka_host *host, struct bpf_program *program)
+{
+	struct bpf_link *link = bpf_program__attach(program);
+
+	if (!link)
+		return -errno;
+	host->links[host->link_count++] = link;
+	return 0;
+}
+
+static void detach_all(struct ka_host *host)
+{
+	while (host->link_count)
+		bpf_link__destroy(host->links[--host->link_count]);
+	snapshot_bpf__destroy(host->snapshot);
+	host->snapshot = NULL;
+}
+
+static const struct {
+	enum ka_feature_state state;
+	const char *detail;
+} load_ways[] = {
+	[LOAD_FENTRY] = { KA_FEATURE_ON, "fentry on kvm_arch_vcpu_load" },
+	[LOAD_KPROBE] = { KA_FEATURE_FALLBACK, "kprobe on kvm_arch_vcpu_load (no fentry here)" },
+	[LOAD_ENTRY] = { KA_FEATURE_FALLBACK,
+			 "tracepoint kvm_entry (no fentry and no kprobe here)" },
+	[LOAD_NONE] = { KA_FEATURE_OFF,
+			"no fentry, kprobe or kvm_entry: changes are seen at exits and by polling" },
+};
+
+static int try_push(struct ka_host *host, uint32_t vcpus, enum load_way way)
+{
+	struct vendor_programs programs;
+	int err;
+
+	err = load_snapshot(host, vcpus, true, way);
+	if (err)
+		return err;
+	vendor_programs(host, &programs);
+	err = attach(host, programs.exit);
+	if (!err && way == LOAD_FENTRY)
+		err = attach(host, programs.load);
+	if (!err && way == LOAD_KPROBE)
+		err = attach(host, programs.probe);
+	if (!err && way == LOAD_ENTRY)
+		err = attach(host, programs.entry);
+	if (err)
+		detach_all(host);
+	return err;
+}
+
+static int load_push(struct ka_host *host, uint32_t vcpus)
+{
+	int err = -EOPNOTSUPP;
+
+	for (enum load_way way = LOAD_FENTRY; way <= LOAD_NONE; way++) {
+		err = try_push(host, vcpus, way);
+		if (err)
+			continue;
+		host_feature(host, "push_exit", KA_FEATURE_ON, "tracepoint kvm_exit");
+		host_feature(host, "push_load", load_ways[way].state, "%s", load_ways[way].detail);
+		return 0;
+	}
+	return err;
+}
+
+/* Registers in the VMCS: only VMs and their memory can be seen. */
+static int load_nothing(struct ka_host *host, uint32_t vcpus)
+{
+	host_feature(host, "pull", KA_FEATURE_OFF,
+		     "Intel keeps registers in the VMCS, which BPF cannot read; no checks");
+	return load_snapshot(host, vcpus, false, LOAD_NONE);
+}
+
+static int load_programs(struct ka_host *host, const struct ka_host_options *options)
+{
+	uint32_t vcpus = options->max_vcpus ? options->max_vcpus : DEFAULT_VCPUS;
+	int err = -EOPNOTSUPP;
+
+	if (vcpus > VCPUS_MAX)
+		return -EINVAL;
+	host->slot_count = vcpus;
+	if (host->probe.vendor == KA_VENDOR_VMX)
+		return load_nothing(host, vcpus);
+	if (!options->no_push)
+		err = load_push(host, vcpus);
+	if (err) {
+		host_feature(host, "push_exit", KA_FEATURE_OFF,
+			     options->no_push ? "switched off%s; CR0.WP is only sampled" :
+						"no kvm_exit: %s; CR0.WP is only sampled",
+			     options->no_push ? "" : strerror(-err));
+		err = load_snapshot(host, vcpus, false, LOAD_NONE);
+	}
+	if (err) {
+		host_feature(host, "pull", KA_FEATURE_OFF, "cannot load: %s; no checks",
+			     strerror(-err));
+		return err;
+	}
+	host_feature(host, "pull", KA_FEATURE_ON, "iterator over the files of one process");
+	return 0;
+}
+
+static int map_states(struct ka_host *host)
+{
+	struct bpf_map *map = host->snapshot->maps.vcpus;
+	size_t page = sysconf(_SC_PAGESIZE);
+
+	host->states_size = (size_t)host->slot_count * sizeof(struct kvmbpf_vcpu);
+	host->states_size = (host->states_size + page - 1) / page * page;
+	host->states = mmap(NULL, host->states_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			    bpf_map__fd(map), 0);
+	if (host->states == MAP_FAILED) {
+		host->states = NULL;
+		return -errno;
+	}
+	host->slot_used = calloc(host->slot_count, 1);
+	return host->slot_used ? 0 : -ENOMEM;
+}
+
+static int host_init(struct ka_host *host, const struct ka_host_options *options)
+{
+	int err;
+
+	err = probe_basics(host);
+	if (err)
+		return err;
+	err = load_discover(host);
+	if (err)
+		return err;
+	err = load_programs(host, options);
+	if (err)
+		return err;
+	err = map_states(host);
+	if (err)
+		return err;
+	err = dispatch_init(host);
+	if (err)
+		return err;
+	if (options->pin_path)
+		pins_add(host, options->pin_path);
+	return 0;
+}
+
+static void host_free(struct ka_host *host)
+{
+	if (!host)
+		return;
+	pins_remove(host);
+	dispatch_deinit(host);
+	if (host->states)
+		munmap(host->states, host->states_size);
+	free(host->slot_used);
+	detach_all(host);
+	bpf_link__destroy(host->discover_link);
+	discover_bpf__destroy(host->discover);
+	host_vms_free(host);
+	free(host);
+}
+
+static struct ka_host *host_new(void)
+{
+	struct ka_host *host = calloc(1, sizeof(*host));
+
+	if (host)
+		host->epoll_fd = host->uevent_fd = host->timer_fd = host->pin_fd = -1;
+	return host;
+}
+
+static int host_open(struct ka_host *host, const struct ka_host_options *options)
+{
+	static const struct ka_host_options defaults;
+	libbpf_print_fn_t before;
+	int err;
+
+	log_options = options ? options : &defaults;
+	before = libbpf_set_print(log_libbpf);
+	err = host_init(host, log_options);
+	libbpf_set_print(before);
+	log_options = NULL;
+	if (err == -EACCES)
+		err = -EPERM;
+	return err;
+}
+
+int ka_host_open(const struct ka_host_options *options, struct ka_host **ret_host)
+{
+	struct ka_host *host = host_new();
+	int err;
+
+	if (!host)
+		return -ENOMEM;
+	err = host_open(host, options);
+	if (err)
+		host_free(host);
+	else
+		*ret_host = host;
+	return err;
+}
+
+void ka_host_close(struct ka_host *host)
+{
+	host_free(host);
+}
+
+int ka_probe(struct ka_probe *ret_probe)
+{
+	struct ka_host *host = host_new();
+
+	if (!host)
+		return -ENOMEM;
+	host_open(host, NULL);
+	*ret_probe = host->probe;
+	host_free(host);
+	return 0;
+}
+
+const struct ka_probe *ka_host_features(const struct ka_host *host)
+{
+	return &host->probe;
+}
+
+int ka_host_counters(struct ka_host *host, struct ka_counters *ret_counters)
+{
+	int cpus = libbpf_num_possible_cpus();
+	struct ka_counters sum = {};
+	struct kvmbpf_counters *each;
+	uint32_t zero = 0;
+	int err;
+
+	if (cpus < 0)
+		return cpus;
+	each = calloc(cpus, sizeof(*each));
+	if (!each)
+		return -ENOMEM;
+	err = bpf_map_lookup_elem(bpf_map__fd(host->snapshot->maps.counters), &zero, each);
+	for (int i = 0; !err && i < cpus; i++) {
+		sum.exits += each[i].exits;
+		sum.loads += each[i].loads;
+		sum.pulls += each[i].pulls;
+		sum.changes += each[i].changes;
+		sum.ringbuf_lost += each[i].ringbuf_lost;
+		sum.state_busy += each[i].state_busy;
+		sum.read_errors += each[i].read_errors;
+	}
+	free(each);
+	if (!err)
+		*ret_counters = sum;
+	return err;
+}
+
+/* Runs an iterator to its end; it writes its result into the map of states. */
+int host_pull(struct ka_host *host, int link_fd)
+{
+	char byte;
+	int fd, err = 0;
+
+	(void)host;
+	fd = bpf_iter_create(link_fd);
+	if (fd < 0)
+		return -errno;
+	for (;;) {
+		ssize_t len = read(fd, &byte, sizeof(byte));
+
+		if (len < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (len < 0)
+			err = -errno;
+		if (len <= 0)
+			break;
+	}
+	close(fd);
+	return err;
+}

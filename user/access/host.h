@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A host as this library holds it: loaded programs, and every VM that was found. */
+#ifndef KVMACCESS_HOST_H
+#define KVMACCESS_HOST_H
+
+#include <linux/types.h>
+#include "kvmaccess.h"
+#include "kvmbpf/records.h"
+
+struct discover_bpf;
+struct snapshot_bpf;
+struct ring_buffer;
+struct bpf_link;
+
+enum { NO_SLOT = -1 };
+
+struct host_vcpu {
+	uint64_t vcpu;        /* address of struct kvm_vcpu */
+	unsigned int id;
+	int slot;             /* in map vcpus; NO_SLOT while nobody watches it */
+};
+
+/* A VM that was found. Lives in the host's table until a scan misses it. */
+struct host_vm {
+	struct ka_vm_info info;
+	uint64_t kvm;          /* address of struct kvm */
+	uint64_t start_boot_ns;
+	uint64_t generation;
+	bool own_mm;
+	bool dead;             /* the kernel gave it up; nothing runs any more */
+	bool seen;             /* by the scan under way */
+	bool ready;            /* has vCPUs and memory */
+	bool announced;        /* vm_appeared() was called */
+	size_t vcpu_count;
+	struct host_vcpu *vcpus;        /* by id */
+	size_t memslot_count;
+	struct ka_memslot *memslots;    /* by GPA */
+	struct ka_vm *handle;           /* the first that has it open, or NULL */
+};
+
+struct ka_host {
+	struct ka_probe probe;
+	struct discover_bpf *discover;
+	struct snapshot_bpf *snapshot;
+	struct bpf_link *discover_link;
+	struct bpf_link *links[4];      /* push programs */
+	size_t link_count;
+	struct kvmbpf_vcpu *states;     /* map vcpus, memory-mapped */
+	size_t states_size;
+	int pin_fd;                     /* of the bpffs directory, which is locked while it is open */
+	uint32_t slot_count;
+	uint8_t *slot_used;             /* one byte a slot */
+	struct ring_buffer *changes;
+	uint64_t lost_reported;
+	int epoll_fd;
+	int uevent_fd;
+	int timer_fd;                   /* retries and the rare full scan */
+	uint64_t rescan_ns;             /* the timer's present period */
+	uint64_t *gone;                 /* keys of announced VMs that ended, not yet told */
+	size_t gone_count;
+	uint64_t next_key;
+	size_t vm_count;
+	struct host_vm **vms;
+	const struct ka_host_events *events;  /* during a dispatch */
+	void *events_ctx;
+};
+
+enum ka_vendor host_vendor(void);
+
+/* discover.c: scans one process (pid > 0) or all (0), and brings the table up to date. VMs that
+ * ended are passed to host_vm_gone(). */
+int discover_scan(struct ka_host *host, pid_t pid);
+struct host_vm *host_vm_by_key(const struct ka_host *host, uint64_t key);
+struct host_vm *host_vm_by_slot(const struct ka_host *host, uint32_t slot);
+void host_vms_free(struct ka_host *host);
+/* vm.c: tells the handles, frees the slots. */
+void host_vm_gone(struct ka_host *host, struct host_vm *vm);
+/* vm.c: gives new vCPUs of an opened VM their slots. */
+int host_vm_watch(struct ka_host *host, struct host_vm *vm);
+
+/* uevent.c: KVM's messages about VMs created and destroyed. */
+int uevent_open(void);
+/* Next message: 1 with the pid and what happened, 0 when none is left, or -errno. */
+int uevent_read(int fd, pid_t *ret_pid, bool *ret_created);
+
+/* host.c */
+int host_pull(struct ka_host *host, int link_fd);
+void host_feature(struct ka_host *host, const char *name, enum ka_feature_state state,
+		  const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+#endif

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Finds the guest's kernel: its KASLR slide, its physical place, its own page tables. */
+#include <elf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "symbols.h"
+#include "vm.h"
+
+#define START_KERNEL_MAP_64 0xffffffff80000000ULL
+#define PAGE_OFFSET_32 0xc0000000ULL
+/* KASLR keeps the image within 1 GiB and to CONFIG_PHYSICAL_ALIGN, 2 MiB on x86-64. */
+#define KASLR_RANGE (1ULL << 30)
+#define KASLR_ALIGN_64 (1ULL << 21)
+#define KASLR_ALIGN_32 (1ULL << 12)
+
+enum { VCPUS_MAX = 512, VOTES_MIN = 4, NOTES_MAX = 4096, BUILD_ID_BYTES = 20 };
+
+/* Entry points that every kernel since 5.8 has, and where the CPU holds their addresses. */
+enum { FROM_LSTAR = -1 };
+
+static const struct {
+	int vector;
+	const char *symbol;
+} entry_points[] = {
+	{ FROM_LSTAR, "entry_SYSCALL_64" },
+	{ 0, "asm_exc_divide_error" },
+	{ 4, "asm_exc_overflow" },
+	{ 5, "asm_exc_bounds" },
+	{ 6, "asm_exc_invalid_op" },
+	{ 7, "asm_exc_device_not_available" },
+	{ 11, "asm_exc_segment_not_present" },
+	{ 13, "asm_exc_general_protection" },
+	{ 14, "asm_exc_page_fault" },
+	{ 16, "asm_exc_coprocessor_error" },
+};
+
+enum { ENTRY_POINTS = sizeof(entry_points) / sizeof(entry_points[0]) };
+
+/* What the guest's CPUs point at: the candidates for `entry_points`, 0 where not known. */
+struct evidence {
+	struct ka_registers registers;
+	struct ka_paging paging;
+	uint64_t address[ENTRY_POINTS];
+};
+
+static int gather(struct ka_vm *vm, const struct ka_registers *registers,
+		  struct evidence *ret_evidence)
+{
+	struct evidence found = { .registers = *registers, .paging = ka_paging(registers) };
+	struct ka_gate gates[KA_IDT_MAX];
+	size_t count;
+	int err;
+
+	err = ka_idt_read(vm, registers->vcpu, gates, KA_IDT_MAX, &count);
+	if (err)
+		return err;
+	for (size_t i = 0; i < ENTRY_POINTS; i++) {
+		int vector = entry_points[i].vector;
+
+		if (vector == FROM_LSTAR)
+			found.address[i] = registers->flags & KA_REGISTERS_NO_MSRS ?
+						   0 :
+						   registers->lstar;
+		else if ((size_t)vector < count && gates[vector].present)
+			found.address[i] = gates[vector].offset;
+	}
+	*ret_evidence = found;
+	return 0;
+}
+
+/* The first vCPU that is in its kernel's paging mode and has an IDT. */
+static int find_evidence(struct ka_vm *vm, struct evidence *ret_evidence)
+{
+	struct ka_registers registers[VCPUS_MAX];
+	int err, last = -EAGAIN;
+	size_t count;
+
+	err = ka_registers_read_all(vm, registers, VCPUS_MAX, &count);
+	if (err)
+		return err;
+	for (size_t i = 0; i < count; i++) {
+		err = ka_registers_usable(&registers[i]);
+		if (!err && registers[i].idtr.limit < 32 * 8)
+			err = -EAGAIN;
+		if (!err)
+			err = gather(vm, &registers[i], ret_evidence);
+		if (!err)
+			return 0;
+		last = err;
+	}
+	return last == -EFAULT || last == -ENXIO ? -EAGAIN : last;
+}
+
+static bool plausible(uint64_t slide, bool is_64bit)
+{
+	uint64_t align = is_64bit ? KASLR_ALIGN_64 : KASLR_ALIGN_32;
+
+	return slide < KASLR_RANGE && slide % align == 0;
+}
+
+/* The slide that most entry points agree on: one that was hooked must not mislead us. */
+static int vote(const struct evidence *evidence, const struct ka_symbols *symbols,
+		uint64_t *ret_slide)
+{
+	bool is_64bit = ka_symbols_64bit(symbols);
+	uint64_t slides[ENTRY_POINTS], best = 0;
+	size_t count = 0, best_votes = 0;
+
+	for (size_t i = 0; i < ENTRY_POINTS; i++) {
+		uint64_t address;
+
+		if (!evidence->address[i] ||
+		    ka_symbols_find(symbols, entry_points[i].symbol, &address))
+			continue;
+		slides[count] = evidence->address[i] - address;
+		if (plausible(slides[count], is_64bit))
+			count++;
+	}
+	for (size_t i = 0; i < count; i++) {
+		size_t votes = 0;
+
+		for (size_t j = 0; j < count; j++)
+			votes += slides[j] == slides[i];
+		if (votes > best_votes) {
+			best_votes = votes;
+			best = slides[i];
+		}
+	}
+	if (best_votes < VOTES_MIN)
+		return -ENODATA;
+	*ret_slide = best;
+	return 0;
+}
+
+static uint64_t image_map(const struct ka_symbols *symbols)
+{
+	return ka_symbols_64bit(symbols) ? START_KERNEL_MAP_64 : PAGE_OFFSET_32;
+}
+
+static int symbol_gva(const struct ka_kernel *kernel, const char *name, uint64_t *ret_gva)
+{
+	uint64_t address;
+	int err = ka_symbols_find(kernel->symbols, name, &address);
+
+	if (!err)
+		*ret_gva = address + kernel->slide;
+	return err;
+}
+
+/*
+ * The physical place of the image, from an entry point: even the user half of KPTI's page tables
+ * maps those. Then the kernel's own root lies at a known place of the image.
+ */
+static int find_root(struct ka_vm *vm, const struct evidence *evidence, struct ka_kernel *kernel)
+{
+	const char *root = ka_symbols_64bit(kernel->symbols) ? "init_top_pgt" : "swapper_pg_dir";
+	uint64_t entry, gva, map = image_map(kernel->symbols);
+	struct kvmbpf_walk walk, check;
+	int err;
+
+	err = symbol_gva(kernel, "asm_exc_page_fault", &entry);
+	if (!err)
+		err = symbol_gva(kernel, root, &gva);
+	if (err)
+		return -ENODATA;
+	err = translate_walk(vm, &evidence->paging, entry, &walk);
+	if (err)
+		return err;
+	kernel->phys_base = (int64_t)(walk.gpa - (entry - map));
+	kernel->paging = evidence->paging;
+	kernel->paging.root = gva - map + kernel->phys_base;
+	err = translate_walk(vm, &kernel->paging, entry, &check);
+	if (err)
+		return err;
+	return check.gpa == walk.gpa ? 0 : -ENODATA;
+}
+
+/* The GNU build-id among a range of ELF notes from guest memory; every length is the guest's. */
+static int note_build_id(const uint8_t *notes, size_t len, char *ret_hex)
+{
+	size_t at = 0;
+
+	while (len - at >= sizeof(Elf64_Nhdr)) {
+		Elf64_Nhdr note;
+		size_t name, desc;
+
+		memcpy(&note, notes + at, sizeof(note));
+		at += sizeof(note);
+		name = (note.n_namesz + 3ULL) & ~3ULL;
+		desc = (note.n_descsz + 3ULL) & ~3ULL;
+		if (name > len - at || desc > len - at - name)
+			return -EBADMSG;
+		if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
+		    !memcmp(notes + at, "GNU", 4) && note.n_descsz == BUILD_ID_BYTES) {
+			for (size_t i = 0; i < BUILD_ID_BYTES; i++)
+				sprintf(ret_hex + 2 * i, "%02x", notes[at + name + i]);
+			return 0;
+		}
+		at += name + desc;
+	}
+	return -ENODATA;
+}
+
+static int read_build_id(struct ka_vm *vm, struct ka_kernel *kernel)
+{
+	uint8_t notes[NOTES_MAX];
+	uint64_t start, stop;
+	int err;
+
+	err = symbol_gva(kernel, "__start_notes", &start);
+	if (!err)
+		err = symbol_gva(kernel, "__stop_notes", &stop);
+	if (err)
+		return err;
+	if (stop <= start || stop - start > sizeof(notes))
+		return -ENODATA;
+	err = ka_gva_read(vm, &kernel->paging, start, notes, stop - start);
+	return err ? err : note_build_id(notes, stop - start, kernel->build_id);
+}
+
+/*
+ * The guest must say the build-id of the file. Where the file's tables do not tell where the
+ * notes lie (32-bit kernels have no data symbols), the addresses alone decide, and the build-id
+ * is the file's.
+ */
+static int check_build_id(struct ka_vm *vm, struct ka_kernel *kernel)
+{
+	const char *of_file = ka_symbols_build_id(kernel->symbols);
+	int err = read_build_id(vm, kernel);
+
+	if (err == -EOWNERDEAD)
+		return err;
+	if (err == -ENOENT) {
+		snprintf(kernel->build_id, sizeof(kernel->build_id), "%s", of_file);
+		return 0;
+	}
+	if (err)
+		return -ENODATA;
+	return !of_file[0] || !strcmp(of_file, kernel->build_id) ? 0 : -ENODATA;
+}
+
+static void find_bounds(struct ka_kernel *kernel)
+{
+	symbol_gva(kernel, "_text", &kernel->base);
+	symbol_gva(kernel, "_stext", &kernel->text_start);
+	symbol_gva(kernel, "_etext", &kernel->text_end);
+	if (symbol_gva(kernel, "_end", &kernel->image_end))
+		symbol_gva(kernel, "__brk_limit", &kernel->image_end);
+	if (!kernel->base)
+		kernel->base = kernel->text_start;
+}
+
+static int try_symbols(struct ka_vm *vm, const struct evidence *evidence,
+		       const struct ka_symbols *symbols, struct ka_kernel *ret_kernel)
+{
+	struct ka_kernel kernel = { .symbols = symbols };
+	int err;
+
+	if (ka_symbols_64bit(symbols) != ka_long_mode(&evidence->registers))
+		return -ENODATA;
+	err = vote(evidence, symbols, &kernel.slide);
+	if (!err)
+		err = find_root(vm, evidence, &kernel);
+	if (!err)
+		err = check_build_id(vm, &kernel);
+	if (err)
+		return err;
+	snprintf(kernel.release, sizeof(kernel.release), "%s", ka_symbols_release(symbols));
+	find_bounds(&kernel);
+	*ret_kernel = kernel;
+	return 0;
+}
+
+int ka_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *symbols, size_t count,
+		   struct ka_kernel *ret_kernel)
+{
+	struct evidence evidence;
+	int err;
+
+	err = find_evidence(vm, &evidence);
+	if (err)
+		return err;
+	for (size_t i = 0; i < count; i++) {
+		err = try_symbols(vm, &evidence, symbols[i], ret_kernel);
+		if (!err || err == -EOWNERDEAD)
+			return err;
+	}
+	return -ENODATA;
+}
+
+int ka_kernel_symbol(const struct ka_kernel *kernel, const char *name, uint64_t *ret_gva)
+{
+	return symbol_gva(kernel, name, ret_gva);
+}
+
+const char *ka_kernel_name(const struct ka_kernel *kernel, uint64_t gva, uint64_t *ret_offset)
+{
+	return ka_symbols_name(kernel->symbols, gva - kernel->slide, ret_offset);
+}
+
+int ka_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name, void *buf,
+		   size_t len)
+{
+	uint64_t gva;
+	int err = symbol_gva(kernel, name, &gva);
+
+	return err ? err : ka_gva_read(vm, &kernel->paging, gva, buf, len);
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Reads vCPU registers: pulls them into the shared map, and copies them out of it. */
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "registers.h"
+
+enum {
+	SEQ_RETRIES = 1000,   /* a writer holds the sequence lock for well under a microsecond */
+	PULL_RETRIES = 3,
+};
+
+enum { CR0_PE = 1 << 0 };
+#define CR0_PG (1ULL << 31)
+#define EFER_LMA (1ULL << 10)
+
+void registers_from_state(const struct kvmbpf_vcpu *state, struct ka_registers *ret_registers)
+{
+	struct ka_registers *r = ret_registers;
+
+	*r = (struct ka_registers){
+		.vcpu = state->vcpu_id,
+		.time_ns = state->time_ns,
+		.rip = state->rip,
+		.rflags = state->rflags,
+		.cr0 = state->cr0,
+		.cr2 = state->cr2,
+		.cr3 = state->cr3,
+		.cr4 = state->cr4,
+		.efer = state->efer,
+		.gdtr = { state->gdtr.base, state->gdtr.limit },
+		.idtr = { state->idtr.base, state->idtr.limit },
+		.lstar = state->lstar,
+		.cstar = state->cstar,
+		.star = state->star,
+		.sfmask = state->sfmask,
+		.sysenter_cs = state->sysenter_cs,
+		.sysenter_esp = state->sysenter_esp,
+		.sysenter_eip = state->sysenter_eip,
+		.fs_base = state->fs_base,
+		.gs_base = state->gs_base,
+		.kernel_gs_base = state->kernel_gs_base,
+		.cpl = state->cpl,
+	};
+	memcpy(r->gpr, state->gpr, sizeof(r->gpr));
+	memcpy(r->selector, state->selector, sizeof(r->selector));
+	if (state->flags & KVMBPF_VCPU_NESTED)
+		r->flags |= KA_REGISTERS_NESTED;
+	if (state->flags & KVMBPF_VCPU_SMM)
+		r->flags |= KA_REGISTERS_SMM;
+	if (state->flags & KVMBPF_VCPU_ENCRYPTED)
+		r->flags |= KA_REGISTERS_ENCRYPTED;
+	if (state->flags & KVMBPF_VCPU_NO_MSRS)
+		r->flags |= KA_REGISTERS_NO_MSRS;
+	if (state->flags & KVMBPF_VCPU_WP_SAMPLED)
+		r->flags |= KA_REGISTERS_WP_SAMPLED;
+}
+
+/* A copy that no program wrote to meanwhile. */
+static int state_copy(const struct kvmbpf_vcpu *state, struct kvmbpf_vcpu *ret_copy)
+{
+	for (int try = 0; try < SEQ_RETRIES; try++) {
+		uint32_t seq = __atomic_load_n(&state->seq, __ATOMIC_ACQUIRE);
+
+		if (seq & 1)
+			continue;
+		memcpy(ret_copy, state, sizeof(*ret_copy));
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (__atomic_load_n(&state->seq, __ATOMIC_RELAXED) == seq)
+			return 0;
+	}
+	return -EAGAIN;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+/*
+ * One pull; says how many vCPUs are fresh, and whether the VM's memslots or vCPUs changed. A vCPU
+ * whose state another program just held was written by that program, so it is as fresh.
+ */
+static int pull(struct ka_vm *vm, size_t *ret_fresh, bool *ret_changed)
+{
+	struct host_vm *found = vm->vm;
+	uint64_t before = now_ns();
+	struct kvmbpf_vcpu state;
+	bool changed = false;
+	size_t fresh = 0;
+	int err;
+
+	err = host_pull(vm->host, bpf_link__fd(vm->pull));
+	if (err)
+		return err;
+	for (size_t i = 0; i < found->vcpu_count; i++) {
+		if (found->vcpus[i].slot == NO_SLOT)
+			continue;
+		err = state_copy(&vm->host->states[found->vcpus[i].slot], &state);
+		if (err || state.kvm != found->kvm || state.time_ns < before)
+			continue;
+		fresh++;
+		changed |= state.generation != found->generation ||
+			   state.online_vcpus != found->vcpu_count;
+	}
+	*ret_fresh = fresh;
+	*ret_changed = changed;
+	return 0;
+}
+
+int registers_refresh(struct ka_vm *vm)
+{
+	size_t fresh;
+	bool changed;
+	int err;
+
+	if (vm->vm && !vm->pull) {
+		err = discover_scan(vm->host, vm->info.pid);
+		if (err)
+			return err;
+	}
+	for (int try = 0; vm->pull && try < PULL_RETRIES; try++) {
+		if (!vm->vm)
+			return -EOWNERDEAD;
+		err = pull(vm, &fresh, &changed);
+		if (err)
+			return err;
+		if (!changed && fresh == vm->vm->vcpu_count && fresh)
+			return 0;
+		/* vCPUs, memslots or the whole VM came or went. */
+		err = discover_scan(vm->host, vm->info.pid);
+		if (err)
+			return err;
+	}
+	return vm->vm ? 0 : -EOWNERDEAD;
+}
+
+int ka_registers_read_all(struct ka_vm *vm, struct ka_registers *registers, size_t max,
+			  size_t *ret_count)
+{
+	struct kvmbpf_vcpu state;
+	size_t count = 0;
+	int err;
+
+	err = registers_refresh(vm);
+	if (!err && !vm->pull)
+		err = -EOPNOTSUPP;
+	if (err)
+		return err;
+	for (size_t i = 0; i < vm->vm->vcpu_count && count < max; i++) {
+		if (vm->vm->vcpus[i].slot == NO_SLOT)
+			continue;
+		if (state_copy(&vm->host->states[vm->vm->vcpus[i].slot], &state))
+			continue;
+		if (state.kvm == vm->vm->kvm)
+			registers_from_state(&state, &registers[count++]);
+	}
+	*ret_count = count;
+	return 0;
+}
+
+int ka_register_read(struct ka_vm *vm, unsigned int vcpu, struct ka_registers *ret_registers)
+{
+	struct kvmbpf_vcpu state;
+	int err;
+
+	err = registers_refresh(vm);
+	if (!err && !vm->pull)
+		err = -EOPNOTSUPP;
+	if (err)
+		return err;
+	for (size_t i = 0; i < vm->vm->vcpu_count; i++) {
+		if (vm->vm->vcpus[i].id != vcpu)
+			continue;
+		if (vm->vm->vcpus[i].slot == NO_SLOT)
+			return -EOPNOTSUPP;
+		err = state_copy(&vm->host->states[vm->vm->vcpus[i].slot], &state);
+		if (err)
+			return err;
+		registers_from_state(&state, ret_registers);
+		return 0;
+	}
+	return -ESRCH;
+}
+
+int ka_registers_usable(const struct ka_registers *registers)
+{
+	if (registers->flags & KA_REGISTERS_ENCRYPTED)
+		return -EOPNOTSUPP;
+	if (registers->flags & (KA_REGISTERS_NESTED | KA_REGISTERS_SMM))
+		return -EAGAIN;
+	if (!(registers->cr0 & CR0_PE) || !(registers->cr0 & CR0_PG))
+		return -EAGAIN;
+	return 0;
+}
+
+bool ka_long_mode(const struct ka_registers *registers)
+{
+	return registers->efer & EFER_LMA;
+}
+
+struct ka_paging ka_paging(const struct ka_registers *registers)
+{
+	return (struct ka_paging){
+		.root = registers->cr3,
+		.mode = kvmbpf_paging_mode(registers->cr0, registers->cr4, registers->efer),
+		.pse = !!(registers->cr4 & KVMBPF_CR4_PSE),
+		.nx = !!(registers->efer & KVMBPF_EFER_NXE),
+	};
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The guest's system call table: where it lies, and its handlers. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "symbols.h"
+#include "vm.h"
+
+enum { SCAN_CHUNK = 64 * 1024, RUN_MIN = 64 };
+
+/* First symbol address above this one, or 0. */
+static uint64_t next_address(const struct ka_symbols *symbols, uint64_t address)
+{
+	size_t low = 0, high = symbols_count(symbols);
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (symbols_at(symbols, middle).addr <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < symbols_count(symbols) ? symbols_at(symbols, low).addr : 0;
+}
+
+static int read_words(struct ka_vm *vm, const struct ka_kernel *kernel,
+		      const struct ka_syscall_table *table, uint64_t *handlers)
+{
+	uint8_t bytes[KA_SYSCALLS_MAX * 8];
+	int err;
+
+	err = ka_gva_read(vm, &kernel->paging, table->gva, bytes,
+			  (size_t)table->count * table->entry_size);
+	if (err)
+		return err;
+	for (uint32_t i = 0; i < table->count; i++) {
+		handlers[i] = 0;
+		memcpy(&handlers[i], bytes + (size_t)i * table->entry_size, table->entry_size);
+	}
+	return 0;
+}
+
+/* The table ends where the next symbol begins, less the zeroes that align it. */
+static int find_by_symbol(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name,
+			  struct ka_syscall_table *ret_table)
+{
+	struct ka_syscall_table table = {
+		.entry_size = ka_symbols_64bit(kernel->symbols) ? 8 : 4,
+	};
+	uint64_t handlers[KA_SYSCALLS_MAX], address, end;
+	int err;
+
+	if (ka_symbols_find(kernel->symbols, name, &address))
+		return -ENODATA;
+	end = next_address(kernel->symbols, address);
+	if (!end)
+		return -ENODATA;
+	table.gva = address + kernel->slide;
+	table.count = KA_SYSCALLS_MAX;
+	if ((end - address) / table.entry_size < KA_SYSCALLS_MAX)
+		table.count = (end - address) / table.entry_size;
+	err = read_words(vm, kernel, &table, handlers);
+	if (err)
+		return err;
+	while (table.count && !handlers[table.count - 1])
+		table.count--;
+	if (!table.count)
+		return -ENODATA;
+	*ret_table = table;
+	return 0;
+}
+
+/* ---- 32-bit kernels export no symbol of data: look for the run of handlers ------------------- */
+
+static bool is_handler(const struct ka_kernel *kernel, uint32_t word)
+{
+	uint64_t offset;
+	const char *name = ka_kernel_name(kernel, word, &offset);
+
+	return name && !offset && strstr(name, "sys_");
+}
+
+static bool find_handler(const struct ka_kernel *kernel, const char *const *names, uint32_t *ret)
+{
+	uint64_t gva;
+
+	for (; *names; names++)
+		if (!ka_kernel_symbol(kernel, *names, &gva)) {
+			*ret = gva;
+			return true;
+		}
+	return false;
+}
+
+/* A run begins with restart_syscall and exit, numbers 0 and 1 of the i386 ABI. */
+static uint32_t run_length(const struct ka_kernel *kernel, const uint32_t *words, size_t count)
+{
+	uint32_t run = 0;
+
+	while (run < count && run < KA_SYSCALLS_MAX && is_handler(kernel, words[run]))
+		run++;
+	return run;
+}
+
+static int find_by_run(struct ka_vm *vm, const struct ka_kernel *kernel,
+		       struct ka_syscall_table *ret_table)
+{
+	static const char *const restart_names[] = { "__ia32_sys_restart_syscall",
+						     "sys_restart_syscall", NULL };
+	static const char *const exit_names[] = { "__ia32_sys_exit", "sys_exit", NULL };
+	uint32_t words[(SCAN_CHUNK + KA_SYSCALLS_MAX * 4) / 4], restart, exit_handler;
+
+	if (!find_handler(kernel, restart_names, &restart) ||
+	    !find_handler(kernel, exit_names, &exit_handler))
+		return -ENODATA;
+	for (uint64_t gva = kernel->text_end & ~3ULL; gva < kernel->image_end; gva += SCAN_CHUNK) {
+		if (ka_gva_read(vm, &kernel->paging, gva, words, sizeof(words)) &&
+		    ka_gva_read(vm, &kernel->paging, gva, words, SCAN_CHUNK))
+			continue;
+		for (size_t i = 0; i < SCAN_CHUNK / 4; i++) {
+			uint32_t run;
+
+			if (words[i] != restart || words[i + 1] != exit_handler)
+				continue;
+			run = run_length(kernel, words + i, sizeof(words) / 4 - i);
+			if (run < RUN_MIN)
+				continue;
+			*ret_table = (struct ka_syscall_table){ gva + i * 4, run, 4 };
+			return 0;
+		}
+	}
+	return -ENODATA;
+}
+
+int ka_syscall_table_find(struct ka_vm *vm, const struct ka_kernel *kernel,
+			  enum ka_syscall_table_kind kind, struct ka_syscall_table *ret_table)
+{
+	bool is_64bit = ka_symbols_64bit(kernel->symbols);
+	int err;
+
+	if (kind == KA_SYSCALL_IA32)
+		return is_64bit ? find_by_symbol(vm, kernel, "ia32_sys_call_table", ret_table) :
+				  -ENODATA;
+	err = find_by_symbol(vm, kernel, "sys_call_table", ret_table);
+	if (err == -ENODATA && !is_64bit)
+		err = find_by_run(vm, kernel, ret_table);
+	return err;
+}
+
+int ka_syscall_table_read(struct ka_vm *vm, const struct ka_kernel *kernel,
+			  const struct ka_syscall_table *table, uint64_t *handlers, size_t max,
+			  size_t *ret_count)
+{
+	struct ka_syscall_table part = *table;
+	int err;
+
+	if (part.count > KA_SYSCALLS_MAX || (part.entry_size != 4 && part.entry_size != 8))
+		return -EINVAL;
+	if (part.count > max)
+		part.count = max;
+	err = read_words(vm, kernel, &part, handlers);
+	if (!err)
+		*ret_count = part.count;
+	return err;
+}
+
+int ka_syscall_table_write(struct ka_vm *vm, const struct ka_kernel *kernel,
+			   const struct ka_syscall_table *table, unsigned int number,
+			   uint64_t handler)
+{
+	if (number >= table->count)
+		return -EINVAL;
+	if (table->entry_size == 4 && handler >> 32)
+		return -EINVAL;
+	return ka_gva_write(vm, &kernel->paging, table->gva + (uint64_t)number * table->entry_size,
+			    &handler, table->entry_size);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* An opened VM: how its memory is reached, and the translations that were seen. */
+#ifndef KVMACCESS_VM_H
+#define KVMACCESS_VM_H
+
+#include <sys/uio.h>
+#include "host.h"
+#include "kvmbpf/pagewalk.h"
+
+enum {
+	TRANSLATIONS = 1024,     /* entries of the cache: a power of two */
+	BATCH_PIECES = 1000,     /* below IOV_MAX, which bounds one process_vm_readv() */
+};
+
+/* A cached walk: proven again, by its entries, each time it is used. */
+struct translation {
+	uint64_t page;           /* GVA >> 12 */
+	struct ka_paging paging; /* root left out: upper halves share their lower tables */
+	bool valid;
+	struct kvmbpf_walk walk; /* of the page's first byte */
+};
+
+/* What goes into one process_vm_readv(). */
+struct batch {
+	size_t count;
+	size_t bytes;
+	struct iovec local[BATCH_PIECES];
+	struct iovec remote[BATCH_PIECES];
+};
+
+struct ka_vm {
+	struct ka_host *host;
+	struct host_vm *vm;      /* NULL once it is gone */
+	struct ka_vm *next;      /* other handles on the same VM */
+	struct ka_vm_info info;  /* as it was when the VM was last there */
+	unsigned int flags;
+	struct bpf_link *pull;   /* iterator over this process's files; NULL on VMX */
+	uint64_t generation;     /* of the memslots that we know */
+	struct translation *translations;
+	struct batch *batch;
+};
+
+/* memory.c */
+int memory_hva(const struct host_vm *vm, uint64_t gpa, uint64_t *ret_hva, uint64_t *ret_left,
+	       const struct ka_memslot **ret_slot);
+int memory_read(struct ka_vm *vm, uint64_t gpa, void *buf, size_t len);
+int memory_check_write(struct ka_vm *vm, uint64_t gpa, size_t len);
+
+/* translate.c */
+struct kvmbpf_paging_state paging_state(const struct ka_paging *paging);
+int translate_walk(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva,
+		   struct kvmbpf_walk *ret_walk);
+
+/* registers.c: reads the VM's processes' vCPUs afresh, and memslots if they changed. */
+int registers_refresh(struct ka_vm *vm);
+
+#endif

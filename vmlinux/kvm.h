@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The kernel types that our BPF programs read, and no others, as CO-RE declarations: only the
+ * members that are used, in any order. vmlinux/check holds them against the BTF of real kernels.
+ *
+ * A member that some kernels lack stands in a flavor (struct name___why) with the version that
+ * brought or dropped it, and is tested for with bpf_core_field_exists().
+ */
+#ifndef KVMBPF_VMLINUX_KVM_H
+#define KVMBPF_VMLINUX_KVM_H
+
+/* Makes <bpf/bpf_tracing.h> take the kernel's names of registers. */
+#define __VMLINUX_H__
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef signed int __s32;
+typedef signed long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s64 s64;
+typedef _Bool bool;
+enum { false = 0, true = 1 };
+#define NULL ((void *)0)
+
+/* uapi/linux/bpf.h: the constants that we use. */
+enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_RINGBUF = 27,
+};
+enum {
+	BPF_NOEXIST = 1,
+	BPF_F_NO_PREALLOC = 1,
+	BPF_F_MMAPABLE = 1024,
+};
+
+#define CORE __attribute__((preserve_access_index))
+
+struct pt_regs {
+	unsigned long di;
+} CORE;
+
+struct qstr {
+	const unsigned char *name;
+} CORE;
+
+struct dentry {
+	struct qstr d_name;
+} CORE;
+
+struct path {
+	struct dentry *dentry;
+} CORE;
+
+struct file {
+	struct path f_path;
+	void *private_data;
+} CORE;
+
+struct mm_struct;
+
+struct task_struct {
+	struct mm_struct *mm;
+	struct task_struct *group_leader;
+	int tgid;
+	u64 start_boottime;
+} CORE;
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+} CORE;
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	u32 fd;
+	struct file *file;
+} CORE;
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct rb_node {
+	unsigned long __rb_parent_color;
+	struct rb_node *rb_right;
+	struct rb_node *rb_left;
+} CORE;
+
+struct rb_root {
+	struct rb_node *rb_node;
+} CORE;
+
+/* Memslots in red-black trees: since 5.17 (a54d806688fe, "KVM: Keep memslots in tree-based
+ * structures instead of array-based ones"). */
+struct kvm_memory_slot {
+	struct rb_node gfn_node[2];
+	u64 base_gfn;
+	unsigned long npages;
+	unsigned long userspace_addr;
+	u32 flags;
+	short id;
+} CORE;
+
+struct kvm_memslots {
+	u64 generation;
+	struct rb_root gfn_tree;
+	int node_idx;
+} CORE;
+
+struct kvm {
+	struct mm_struct *mm;
+	/* One entry an address space: 2 (normal, SMM), or 1 without CONFIG_KVM_SMM. */
+	struct kvm_memslots *memslots[1];
+	atomic_t online_vcpus;
+	int created_vcpus;
+	int userspace_pid;
+	bool vm_bugged;
+	bool vm_dead;
+} CORE;
+
+struct kvm_vcpu_arch {
+	unsigned long regs[17];
+	unsigned long cr0;
+	unsigned long cr2;
+	unsigned long cr3;
+	unsigned long cr4;
+	u32 hflags;
+	u64 efer;
+} CORE;
+
+struct kvm_vcpu {
+	struct kvm *kvm;
+	int vcpu_id;
+	int vcpu_idx;
+	struct kvm_vcpu_arch arch;
+} CORE;
+
+/* ---- AMD SVM: kvm-amd ---- */
+
+struct vmcb_seg {
+	u16 selector;
+	u16 attrib;
+	u32 limit;
+	u64 base;
+} CORE;
+
+struct vmcb_control_area {
+	u64 nested_ctl;
+} CORE;
+
+struct vmcb_save_area {
+	struct vmcb_seg es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr;
+	u8 cpl;
+	u64 cr0;
+	u64 cr3;
+	u64 rflags;
+	u64 star, lstar, cstar, sfmask, kernel_gs_base;
+	u64 sysenter_cs, sysenter_esp, sysenter_eip;
+} CORE;
+
+struct vmcb {
+	struct vmcb_control_area control;
+	struct vmcb_save_area save;
+} CORE;
+
+struct vcpu_svm {
+	struct kvm_vcpu vcpu;
+	struct vmcb *vmcb;
+} CORE;
+
+/* 6.3 (c760e86f27fe, "KVM: x86: Move HF_GIF_MASK into \"struct vcpu_svm\" as \"guest_gif\""): in
+ * the same series the bits of hflags moved down. */
+struct vcpu_svm___gif {
+	bool guest_gif;
+} CORE;
+
+/* ---- PVM: KVM by software, no virtualization extension; out of tree ---- */
+
+struct desc_ptr {
+	unsigned short size;
+	unsigned long address;
+} __attribute__((packed)) CORE;
+
+struct kvm_segment {
+	u64 base;
+	u32 limit;
+	u16 selector;
+} CORE;
+
+struct vcpu_pvm {
+	struct kvm_vcpu vcpu;
+	struct kvm_segment seg[8];
+	struct desc_ptr gdt;
+	struct desc_ptr idt;
+	int cpl;
+	unsigned long rflags;
+} CORE;
+
+#endif
