@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* kvmbpf probe: what this host allows, and what is lost. */
+#include <string.h>
+
 #include "cli.h"
 
 static const struct argp probe_argp = {
@@ -33,6 +35,15 @@ static json_t *features_json(const struct ka_probe *probe)
 	return features;
 }
 
+/* Without the pull of registers no check works. */
+static bool can_watch(const struct ka_probe *probe)
+{
+	for (size_t i = 0; i < probe->count; i++)
+		if (!strcmp(probe->feature[i].name, "pull"))
+			return probe->feature[i].state != KA_FEATURE_OFF;
+	return false;
+}
+
 int cmd_probe(struct cli *cli, int argc, char **argv)
 {
 	int code = cli_parse(cli, &probe_argp, argc, argv, 0, 0), err;
@@ -49,7 +60,7 @@ int cmd_probe(struct cli *cli, int argc, char **argv)
 	json_object_set_new(result, "vendor", json_string(vendor_names[probe.vendor]));
 	json_object_set_new(result, "lockdown", json_string(probe.lockdown));
 	json_object_set_new(result, "features", features_json(&probe));
-	if (probe.vendor == KA_VENDOR_NONE)
+	if (!can_watch(&probe))
 		return cli_fail(cli, CLI_UNSUPPORTED, "VMs of this host cannot be watched");
 	return CLI_OK;
 }
