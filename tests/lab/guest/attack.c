@@ -13,9 +13,11 @@
  *
  * Every write to a watched object is followed at once by one line on the console:
  *	ATTACK seq=N action=apply|undo|toggle kind=KIND cpu=N index=N gva=0x… old=0x… new=0x…
- * (cpu is -1 for what all CPUs share; toggle lines end in hold_us=N).
+ * (cpu is -1 for what all CPUs share; toggle lines end in hold_us=N, and apply lines in symbol=NAME
+ * where the old value leads to a function).
  */
 #include <linux/cpu.h>
+#include <linux/kallsyms.h>
 #include <linux/kprobes.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
@@ -41,6 +43,7 @@ struct change {
 	unsigned int bytes;
 	unsigned long gva;
 	u64 old[2], new[2];
+	unsigned long function;	/* to which the old value leads, if to any */
 	void (*undo)(struct change *change);
 	void *page;		/* the CPU's own copy of the IDT */
 };
@@ -118,8 +121,12 @@ static struct change *change_new(const char *kind, int cpu, unsigned int index, 
 
 static void change_done(struct change *c)
 {
+	char tail[KSYM_NAME_LEN + 16] = "";
+
 	nr_changes++;
-	report(c, "apply", c->old, c->new, "");
+	if (c->function)
+		snprintf(tail, sizeof(tail), " symbol=%ps", (void *)c->function);
+	report(c, "apply", c->old, c->new, tail);
 }
 
 static bool changed(const char *kind)
@@ -160,6 +167,7 @@ static void hook_gate(struct change *c, const gate_desc *gate)
 	unsigned long stub = (unsigned long)attack_gate_stub;
 
 	attack_original_gate = gate_offset(gate);
+	c->function = attack_original_gate;
 	hooked.offset_low = (u16)stub;
 	hooked.offset_middle = (u16)(stub >> 16);
 	hooked.offset_high = (u32)(stub >> 32);
@@ -275,6 +283,7 @@ static int attack_syscall(unsigned int nr)
 	original_syscall = (syscall_fn)READ_ONCE(*entry);
 	c = change_new("syscall_entry", -1, nr, 8, (unsigned long)entry);
 	c->old[0] = (unsigned long)original_syscall;
+	c->function = (unsigned long)original_syscall;
 	c->new[0] = (unsigned long)syscall_wrapper;
 	c->undo = undo_syscall;
 	err = write_readonly(c->gva, c->new[0]);
