@@ -502,7 +502,8 @@ int main(int argc, char **argv)
 
 	if (argc < 3 || argc > 2 + KERNELS_MAX) {
 		fprintf(stderr, "usage: check OBJECT.bpf.o VMLINUX[,MODULE.ko…]…\n"
-			"Kernels are ELF files with .BTF or raw BTF. Exit status: 0 all fit, 1 not, 2 error.\n");
+			"Kernels are ELF files with .BTF, or raw BTF.\n"
+			"Exit status: 0 all fit, 1 not, 2 error.\n");
 		return 2;
 	}
 	libbpf_set_print(silent);
@@ -513,8 +514,8 @@ int main(int argc, char **argv)
 		for (size_t i = 0; i < c.kernel_count; i++)
 			check_kernel(&c, &c.kernel[i]);
 		check_flavors(&c);
-		printf("%s: %zu types, %zu kernels, %u mismatches, %u skipped (vendor module not given)\n",
-		       argv[1], c.wanted_count, c.kernel_count, c.mismatches, c.skipped);
+		printf("%s: %zu types, %zu kernels, %u mismatches, %u skipped "
+		       "(vendor module not given)\n", argv[1], c.wanted_count, c.kernel_count, c.mismatches, c.skipped);
 	}
 	checker_deinit(&c);
 	return err ? 2 : c.mismatches ? 1 : 0;

@@ -121,6 +121,8 @@ json_t *cli_vm_json(const struct ka_vm_info *info);
 json_t *cli_result(struct cli *cli, const struct layout *layout);
 /* "name+0x10", "unknown" outside of the kernel image, NULL without symbols. */
 json_t *cli_symbol_json(const struct ka_kernel *kernel, uint64_t gva);
+/* "off", "32-bit", "PAE", "4-level", "5-level". */
+const char *cli_paging_name(const struct ka_paging *paging);
 /* {"state": …, "reason": …} of one vCPU: observed, stale or unobservable. */
 json_t *cli_state_json(const struct ka_registers *registers);
 

@@ -211,7 +211,7 @@ static int parse_range(struct cli *cli, const struct memory_options *options, st
 		return cli_fail(cli, CLI_USAGE, "'%s' is no range START..END: hexadecimal needs 0x",
 				text);
 	if (options->raw && cli->json && !options->out)
-		return cli_fail(cli, CLI_USAGE, "--raw and --json exclude each other without --out");
+		return cli_fail(cli, CLI_USAGE, "--raw and --json need --out");
 	if (!options->raw && !options->out && dump->end - dump->start > MEMORY_SHOW_MAX)
 		return cli_fail(cli, CLI_USAGE, "more than %d bytes: use --raw or --out FILE",
 				MEMORY_SHOW_MAX);

@@ -29,7 +29,8 @@ static const struct layout gdt_layout[] = {
 
 static json_t *descriptor_json(size_t index, const struct ka_descriptor *d)
 {
-	return json_pack("{s:i, s:o, s:s, s:i, s:b, s:o, s:o, s:i, s:b, s:b, s:b, s:b, s:b, s:i, s:o}",
+	return json_pack("{s:i, s:o, s:s, s:i, s:b, s:o, s:o, s:i, s:b, s:b, s:b, s:b, s:b, s:i, "
+			 "s:o}",
 			 "index", (int)index, "selector", json_sprintf("0x%04x", (int)index << 3),
 			 "type_name", ka_descriptor_type_name(d), "type", d->type,
 			 "system", d->system, "base", output_hex(d->base),

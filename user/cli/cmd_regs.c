@@ -21,7 +21,6 @@ static const char *const gpr_names[] = {
 	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
 };
 static const char *const selector_names[] = {"es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"};
-static const char *const mode_names[] = {"off", "32-bit", "PAE", "4-level", "5-level"};
 
 static const struct layout regs_inner[] = {
 	{.kind = LAYOUT_FIELDS, .per_line = 3, .columns = (const struct column[]){
@@ -116,7 +115,7 @@ static json_t *vcpu_json(const struct ka_registers *r, const struct ka_kernel *k
 		json_decref(selectors);
 		return vcpu;
 	}
-	json_object_set_new(vcpu, "paging", json_string(mode_names[paging.mode]));
+	json_object_set_new(vcpu, "paging", json_string(cli_paging_name(&paging)));
 	json_object_set_new(vcpu, "registers", registers_json(r));
 	for (size_t i = 0; i < 8; i++)
 		json_object_set_new(selectors, selector_names[i],

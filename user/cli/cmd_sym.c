@@ -48,7 +48,8 @@ int cmd_sym(struct cli *cli, int argc, char **argv)
 	what = cli->arg[1];
 	if (cli_number(what, &gva)) {
 		if (!ka_kernel_name(&kernel, gva, &offset))
-			return cli_fail(cli, CLI_RUNTIME, "%s is outside of the kernel image", what);
+			return cli_fail(cli, CLI_RUNTIME,
+					"%s: outside of the kernel image", what);
 	} else {
 		err = ka_kernel_symbol(&kernel, what, &gva);
 		if (err)

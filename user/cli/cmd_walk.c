@@ -29,7 +29,6 @@ static const struct layout walk_layout[] = {
 	{0},
 };
 
-static const char *const mode_names[] = {"off", "32-bit", "PAE", "4-level", "5-level"};
 static const unsigned int mode_depth[] = {0, 2, 3, 4, 5};
 
 /* By the distance from the last level (Intel SDM vol. 3A, 4.2). */
@@ -91,7 +90,7 @@ static void add_translation(struct cli *cli, uint64_t gva, const struct ka_pagin
 
 	json_object_set_new(result, "gva", output_hex(gva));
 	json_object_set_new(result, "address_space", json_string(space));
-	json_object_set_new(result, "paging", json_string(mode_names[paging->mode]));
+	json_object_set_new(result, "paging", json_string(cli_paging_name(paging)));
 	json_object_set_new(result, "root", output_hex(paging->root));
 	json_object_set_new(result, "steps", steps_json(translation, paging->mode));
 	json_object_set_new(result, "gpa", output_hex(translation->gpa));

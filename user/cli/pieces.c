@@ -48,6 +48,13 @@ json_t *cli_symbol_json(const struct ka_kernel *kernel, uint64_t gva)
 	return whole;
 }
 
+const char *cli_paging_name(const struct ka_paging *paging)
+{
+	static const char *const names[] = {"off", "32-bit", "PAE", "4-level", "5-level"};
+
+	return paging->mode < sizeof(names) / sizeof(names[0]) ? names[paging->mode] : "unknown";
+}
+
 static const char *stale_reason(const struct ka_registers *registers)
 {
 	if (registers->flags & KA_REGISTERS_NESTED)

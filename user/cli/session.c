@@ -119,7 +119,7 @@ int cli_find_kernel(struct cli *cli, bool required, struct ka_kernel *ret_kernel
 
 	if (required && !cli->symbol_count)
 		return cli_fail(cli, CLI_USAGE,
-				"this needs the symbols of the guest's kernel: give --vmlinux FILE");
+				"the symbols of the guest's kernel are needed: --vmlinux FILE");
 	if (required && (err == -ENODATA || (!err && !kernel.symbols)))
 		return cli_fail(cli, CLI_RUNTIME, "none of the symbol files fits this guest%s%s",
 				*kernel.release ? ", which runs " : "", kernel.release);
@@ -149,10 +149,13 @@ int cli_paging(struct cli *cli, const struct ka_kernel *kernel, struct ka_paging
 	if (code)
 		return code;
 	/* In user mode the page tables may hold almost nothing of the kernel (KPTI). */
-	for (size_t i = 0; i < count; i++)
-		if (cli->vcpu != CLI_ANY_VCPU ||
-		    (!ka_registers_usable(&registers[i]) && (!best || (best->cpl && !registers[i].cpl))))
+	for (size_t i = 0; i < count; i++) {
+		bool usable = !ka_registers_usable(&registers[i]);
+		bool better = !best || (best->cpl && !registers[i].cpl);
+
+		if (cli->vcpu != CLI_ANY_VCPU || (usable && better))
 			best = &registers[i];
+	}
 	if (best) {
 		*ret_paging = ka_paging(best);
 		snprintf(ret_name, 16, "vcpu %u", best->vcpu);
