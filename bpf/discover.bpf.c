@@ -145,11 +145,16 @@ static __always_inline void write_vm(struct seq_file *seq, struct task_struct *t
 	record.generation = BPF_CORE_READ(slots, generation);
 	record.online_vcpus = BPF_CORE_READ(kvm, online_vcpus.counter);
 	record.created_vcpus = BPF_CORE_READ(kvm, created_vcpus);
+	/* An error pointer without debugfs: the read then gives 0. */
+	record.inode = BPF_CORE_READ(kvm, debugfs_dentry, d_inode, i_ino);
 	record.owner_pid = BPF_CORE_READ(kvm, userspace_pid);
 	if (BPF_CORE_READ(kvm, vm_bugged) || BPF_CORE_READ(kvm, vm_dead))
 		record.flags |= KVMBPF_VM_DEAD;
 	if (BPF_CORE_READ(kvm, mm) == BPF_CORE_READ(task, mm))
 		record.flags |= KVMBPF_VM_OWN_MM;
+	/* An error pointer where there is no debugfs: then the name stays empty. */
+	bpf_probe_read_kernel_str(record.debug_name, sizeof(record.debug_name),
+				  BPF_CORE_READ(kvm, debugfs_dentry, d_name.name));
 	write_memslots(seq, (__u64)kvm, slots, &record);
 	bpf_seq_write(seq, &record, sizeof(record));
 }

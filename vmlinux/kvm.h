@@ -53,7 +53,12 @@ struct qstr {
 	const unsigned char *name;
 } CORE;
 
+struct inode {
+	unsigned long i_ino;
+} CORE;
+
 struct dentry {
+	struct inode *d_inode;
 	struct qstr d_name;
 } CORE;
 
@@ -121,10 +126,12 @@ struct kvm_memslots {
 
 struct kvm {
 	struct mm_struct *mm;
+	struct dentry *debugfs_dentry;
 	/* One entry an address space: 2 (normal, SMM), or 1 without CONFIG_KVM_SMM. */
 	struct kvm_memslots *memslots[1];
 	atomic_t online_vcpus;
 	int created_vcpus;
+	struct dentry *debugfs_dentry;
 	int userspace_pid;
 	bool vm_bugged;
 	bool vm_dead;

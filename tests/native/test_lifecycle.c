@@ -305,17 +305,26 @@ Test(lifecycle, destroyed_vm_in_a_living_process_is_eownerdead)
 	assert_rc(ka_gpa_read(t.ka, GUEST_SCRATCH, &word, sizeof(word)), -EOWNERDEAD);
 }
 
-/* Another VM in the same process, perhaps at the same address in the kernel, is not this one. */
-Test(lifecycle, handle_does_not_follow_to_a_new_vm)
+/*
+ * The kernel may place a process's next VM where the last one was: same address, same process,
+ * same number of memslot changes. It is another VM all the same.
+ */
+Test(lifecycle, next_vm_of_a_process_is_another_one)
 {
 	struct ka_registers registers;
 
-	for (unsigned int i = 0; i < 20; i++) {
-		support_open(&(struct tinyvm_options){ 0 }, 0);
+	support_host(false);
+	support_start(&(struct tinyvm_options){ 0 });
+	dispatch_until(t.vm.pid, false, 1);
+	for (unsigned int i = 1; i <= 50; i++) {
+		t.ka = support_open_pid(t.vm.pid, 0);
 		assert_ok(tinyvm_ask(&t.vm, TINYVM_OP_DESTROY, NULL, 0, NULL));
 		assert_ok(tinyvm_ask(&t.vm, TINYVM_OP_CREATE, NULL, 0, NULL));
+		dispatch_until(t.vm.pid, false, i + 1);
+		dispatch_until(t.vm.pid, true, i);
 		assert_rc(ka_register_read(t.ka, 0, &registers), -EOWNERDEAD);
-		support_close();
+		ka_close(t.ka);
+		t.ka = NULL;
 	}
 }
 
@@ -326,7 +335,8 @@ MODE_TEST(lifecycle, rewritten_gate_is_one_of_its_values)
 	bool long_mode = tinyvm_mode_64bit(mode);
 	unsigned int size = long_mode ? 16 : 8, other[2] = { 0, 0 };
 	static struct ka_gate gates[KA_IDT_MAX];
-	uint64_t entry = GUEST_IDT + 0x21 * size;
+	uint64_t deadline = support_now_ms() + DEADLINE_MS, entry = GUEST_IDT + 0x21 * size;
+	unsigned int rounds = 0;
 	uint64_t words[4];
 	size_t count;
 
@@ -345,9 +355,11 @@ MODE_TEST(lifecycle, rewritten_gate_is_one_of_its_values)
 				 (uint64_t[]){ gva(entry), words[0], words[1], words[2], words[3] },
 				 5));
 	assert_ok(tinyvm_wait_count(&t.vm, 1, 1));
-	for (unsigned int round = 0; round < 3000; round++) {
+	while (rounds < 3000 || !other[0] || other[0] == rounds) {
 		uint64_t got[2];
 
+		cr_assert_lt(support_now_ms(), deadline, "%u of %u reads saw the other value",
+			     other[0], rounds);
 		assert_ok(ka_idt_read(t.ka, 0, gates, KA_IDT_MAX, &count));
 		cr_assert_eq(count, 256);
 		got[0] = long_mode ? gates[0x21].raw[0] : gates[0x21].raw[0] & 0xffffffff;
@@ -357,8 +369,8 @@ MODE_TEST(lifecycle, rewritten_gate_is_one_of_its_values)
 			other[i] += got[i] == words[2 + i];
 		}
 		cr_assert_eq(gates[0x20].present, true);
+		rounds++;
 	}
-	cr_assert(other[0] > 0, "the guest rewrote nothing while it was read");
 	assert_ok(tinyvm_stop(&t.vm, 1));
 }
 
@@ -366,6 +378,7 @@ MODE_TEST(lifecycle, rewritten_gate_is_one_of_its_values)
 Test(lifecycle, rewritten_page_tables_give_old_or_new)
 {
 	uint64_t a = (GUEST_SCRATCH) | 3, b = (GUEST_SCRATCH + PAGE) | 3, word;
+	uint64_t deadline = support_now_ms() + DEADLINE_MS;
 	unsigned int seen_a = 0, seen_b = 0, unmapped = 0;
 	struct ka_piece piece = { .buf = &word, .len = sizeof(word) };
 
@@ -376,7 +389,9 @@ Test(lifecycle, rewritten_page_tables_give_old_or_new)
 	assert_ok(tinyvm_command(&t.vm, 1, GUEST_CMD_REWRITE,
 				 (uint64_t[]){ gva(GUEST_WINDOW_PT), a, 0, b, a }, 5));
 	assert_ok(tinyvm_wait_count(&t.vm, 1, 1));
-	for (unsigned int round = 0; round < 10000; round++) {
+	for (unsigned int round = 0; round < 10000 || !seen_b || !unmapped; round++) {
+		cr_assert_lt(support_now_ms(), deadline, "A %u, B %u, unmapped %u", seen_a, seen_b,
+			     unmapped);
 		piece.address = window_gva(round & 1);
 		assert_ok(ka_readv(t.ka, &piece, 1));
 		if (piece.error) {
@@ -390,7 +405,7 @@ Test(lifecycle, rewritten_page_tables_give_old_or_new)
 		seen_a += word == 'A';
 		seen_b += word == 'B';
 	}
-	cr_assert(seen_a && seen_b && unmapped, "A %u, B %u, unmapped %u", seen_a, seen_b, unmapped);
+	cr_assert(seen_a);
 	assert_ok(tinyvm_stop(&t.vm, 1));
 }
 

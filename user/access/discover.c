@@ -285,9 +285,9 @@ static struct host_vm *find(const struct ka_host *host, const struct kvmbpf_vm_r
 		struct host_vm *vm = host->vms[i];
 
 		/* The address of a struct kvm is used again; a generation never falls. */
-		if (vm->kvm == record->kvm && vm->info.pid == (pid_t)record->pid &&
+		if (!vm->ended && vm->kvm == record->kvm && vm->info.pid == (pid_t)record->pid &&
 		    vm->start_boot_ns == record->start_boot_ns &&
-		    vm->generation <= record->generation)
+		    vm->inode == record->inode && vm->generation <= record->generation)
 			return vm;
 	}
 	return NULL;
@@ -306,8 +306,10 @@ static int add(struct ka_host *host, const struct kvmbpf_vm_record *record,
 	if (!vm)
 		return -ENOMEM;
 	vm->kvm = record->kvm;
+	vm->inode = record->inode;
 	vm->start_boot_ns = record->start_boot_ns;
-	vm->own_mm = record->flags & KVMBPF_VM_OWN_MM;
+	memcpy(vm->debug_name, record->debug_name, sizeof(vm->debug_name));
+	vm->debug_name[sizeof(vm->debug_name) - 1] = '\0';
 	vm->info.key = ++host->next_key;
 	vm->info.pid = record->pid;
 	vm->info.fd = record->fd;
@@ -331,7 +333,6 @@ static int merge_one(struct ka_host *host, const struct scan *scan,
 			return err;
 	}
 	vm->seen = true;
-	vm->dead = record->flags & KVMBPF_VM_DEAD;
 	vm->generation = record->generation;
 	vm->info.vcpus = record->online_vcpus;
 	err = take_vcpus(vm, scan);
@@ -353,7 +354,7 @@ static void sweep(struct ka_host *host, pid_t pid)
 	for (size_t i = 0; i < host->vm_count; i++) {
 		struct host_vm *vm = host->vms[i];
 
-		if (vm->seen || (pid && vm->info.pid != pid)) {
+		if (vm->seen || (pid && vm->info.pid != pid && !vm->ended)) {
 			host->vms[kept++] = vm;
 			continue;
 		}
