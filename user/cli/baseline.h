@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The Kernel Object Store as kvmbpf baseline shows and trims it. */
+#ifndef CLI_BASELINE_H
+#define CLI_BASELINE_H
+
+#include "cli.h"
+
+#define BASELINE_STORE "/var/lib/kvmbpf/store.db"
+
+struct baseline_options {
+	const char *store;
+	bool contents, kernel, yes;
+};
+
+/*
+ * The boots of the store, and with --contents what is expected of them: of all VMs, or of the one
+ * whose id (vm.id of the events) or name is `selector`.
+ */
+int baseline_show(struct cli *cli, const struct baseline_options *options, const char *selector);
+
+/* Takes a VM's boots out of the store; with --kernel its kernels' contents too. */
+int baseline_forget(struct cli *cli, const struct baseline_options *options,
+		    const char *selector);
+
+/*
+ * Watches a running VM until it has a baseline: the store's, else one that is recorded now.
+ * CLI_DIFFERENCES where the store had one and the guest is not as it says.
+ */
+int baseline_record(struct cli *cli, const struct baseline_options *options,
+		    const char *selector);
+
+/* Holds a running VM against the store, and writes nothing into it. */
+int baseline_diff(struct cli *cli, const struct baseline_options *options, const char *selector);
+
+#endif
