@@ -31,7 +31,6 @@ BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -Wall -Wextra -Wer
 
 ACCESS_LIBS := -lbpf -lelf -llzma -lzstd -llz4 -lz -lexpat
 MONITOR_LIBS := -lsystemd -ljansson -lsqlite3 -lsodium
-CLI_LIBS := -ljansson -lsqlite3 -lsodium
 RPATH := -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib'
 
 bpf_names := $(patsubst bpf/%.bpf.c,%,$(wildcard bpf/*.bpf.c))
@@ -41,8 +40,6 @@ monitor_objs := $(patsubst %.c,$(B)/%.o,$(wildcard user/monitor/*.c))
 monitor_parts := $(filter-out $(B)/user/monitor/main.o,$(monitor_objs))
 cli_objs := $(patsubst %.c,$(B)/%.o,$(wildcard user/cli/*.c))
 cli_parts := $(filter-out $(B)/user/cli/main.o,$(cli_objs))
-# The CLI shows the store that the monitor writes.
-cli_shared := $(patsubst %,$(B)/user/monitor/%.o,$(CLI_USES))
 lib := $(B)/libkvmaccess.so
 programs := $(B)/kvmbpf-monitor $(B)/kvmbpf $(B)/vmlinux-check
 
@@ -91,12 +88,15 @@ $(lib): $(B)/libkvmaccess.so.$(VERSION)
 $(B)/libkvmaccess.a: $(access_objs)
 	$(call say,AR,$@)rm -f $@ && ar rcs $@ $(access_objs)
 
-$(B)/kvmbpf-monitor: $(monitor_objs) $(lib)
-	$(call say,LD,$@)$(CC) $(LDFLAGS) $(RPATH) -o $@ $(monitor_objs) $(lib) $(MONITOR_LIBS)
+# The CLI takes the store and the judgement of `kvmbpf baseline` from the monitor.
+$(B)/monitor.a: $(monitor_parts)
+	$(call say,AR,$@)rm -f $@ && ar rcs $@ $^
 
-$(B)/kvmbpf: $(cli_objs) $(cli_shared) $(lib)
-	$(call say,LD,$@)$(CC) $(LDFLAGS) $(RPATH) -o $@ $(cli_objs) $(cli_shared) $(lib) \
-		$(CLI_LIBS)
+$(B)/kvmbpf-monitor: $(B)/user/monitor/main.o $(B)/monitor.a $(lib)
+	$(call say,LD,$@)$(CC) $(LDFLAGS) $(RPATH) -o $@ $^ $(MONITOR_LIBS)
+
+$(B)/kvmbpf: $(cli_objs) $(B)/monitor.a $(lib)
+	$(call say,LD,$@)$(CC) $(LDFLAGS) $(RPATH) -o $@ $^ $(MONITOR_LIBS)
 
 $(B)/vmlinux-check: vmlinux/check.c
 	$(call say,CC,$<)mkdir -p $(@D)
@@ -111,7 +111,7 @@ demo: deps
 
 .PHONY: run
 run: deps
-	@$(MAKE) all $(B)/tests/tinyvm
+	@$(MAKE) all $(B)/tests/native/tinyvm
 	@scripts/run $(B) $(ARGS)
 
 $(B)/libkvmaccess.pc: user/access/libkvmaccess.pc.in
@@ -174,12 +174,12 @@ $(B)/tests/native/guest.o: tests/native/guest.S
 	$(call say,AS,$<)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(DEPFLAGS) -c $< -o $@
 
-$(B)/tests/tinyvm: $(B)/tests/native/tinyvm_main.o $(filter-out %/support.o,$(native_parts))
+$(B)/tests/native/tinyvm: $(B)/tests/native/tinyvm_main.o $(filter-out %/support.o,$(native_parts))
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 .PHONY: unit-tests native-tests fuzzers
 unit-tests: $(unit_tests)
-native-tests: $(native_tests) $(B)/tests/tinyvm
+native-tests: $(native_tests) $(B)/tests/native/tinyvm
 fuzzers: $(fuzzers)
 
 .PHONY: check

@@ -152,9 +152,6 @@ static __always_inline void write_vm(struct seq_file *seq, struct task_struct *t
 		record.flags |= KVMBPF_VM_DEAD;
 	if (BPF_CORE_READ(kvm, mm) == BPF_CORE_READ(task, mm))
 		record.flags |= KVMBPF_VM_OWN_MM;
-	/* An error pointer where there is no debugfs: then the name stays empty. */
-	bpf_probe_read_kernel_str(record.debug_name, sizeof(record.debug_name),
-				  BPF_CORE_READ(kvm, debugfs_dentry, d_name.name));
 	write_memslots(seq, (__u64)kvm, slots, &record);
 	bpf_seq_write(seq, &record, sizeof(record));
 }

@@ -126,7 +126,6 @@ struct kvm_memslots {
 
 struct kvm {
 	struct mm_struct *mm;
-	struct dentry *debugfs_dentry;
 	/* One entry an address space: 2 (normal, SMM), or 1 without CONFIG_KVM_SMM. */
 	struct kvm_memslots *memslots[1];
 	atomic_t online_vcpus;

@@ -11,7 +11,6 @@
 enum kvmbpf_limits {
 	KVMBPF_GPRS = 16,
 	KVMBPF_SELECTORS = 8,
-	KVMBPF_DEBUG_NAME = 32,
 	/* An iterator's output for one file must fit its 32 KiB buffer (kernel/bpf/bpf_iter.c). */
 	KVMBPF_MEMSLOTS_PER_READ = 512,
 	KVMBPF_GFN_TREE_DEPTH = 64,
@@ -192,7 +191,7 @@ struct kvmbpf_counters {
 #define KVMBPF_ASSERT_SIZE(type, bytes) \
 	_Static_assert(sizeof(struct type) == (bytes), #type " has changed its size")
 KVMBPF_ASSERT_SIZE(kvmbpf_record, 16);
-KVMBPF_ASSERT_SIZE(kvmbpf_vm_record, 104);
+KVMBPF_ASSERT_SIZE(kvmbpf_vm_record, 72);
 KVMBPF_ASSERT_SIZE(kvmbpf_memslot_record, 56);
 KVMBPF_ASSERT_SIZE(kvmbpf_vcpu_record, 48);
 KVMBPF_ASSERT_SIZE(kvmbpf_vcpu, 376);

@@ -285,7 +285,7 @@ static struct host_vm *find(const struct ka_host *host, const struct kvmbpf_vm_r
 		struct host_vm *vm = host->vms[i];
 
 		/* The address of a struct kvm is used again; a generation never falls. */
-		if (!vm->ended && vm->kvm == record->kvm && vm->info.pid == (pid_t)record->pid &&
+		if (vm->kvm == record->kvm && vm->info.pid == (pid_t)record->pid &&
 		    vm->start_boot_ns == record->start_boot_ns &&
 		    vm->inode == record->inode && vm->generation <= record->generation)
 			return vm;
@@ -308,8 +308,6 @@ static int add(struct ka_host *host, const struct kvmbpf_vm_record *record,
 	vm->kvm = record->kvm;
 	vm->inode = record->inode;
 	vm->start_boot_ns = record->start_boot_ns;
-	memcpy(vm->debug_name, record->debug_name, sizeof(vm->debug_name));
-	vm->debug_name[sizeof(vm->debug_name) - 1] = '\0';
 	vm->info.key = ++host->next_key;
 	vm->info.pid = record->pid;
 	vm->info.fd = record->fd;
@@ -354,7 +352,7 @@ static void sweep(struct ka_host *host, pid_t pid)
 	for (size_t i = 0; i < host->vm_count; i++) {
 		struct host_vm *vm = host->vms[i];
 
-		if (vm->seen || (pid && vm->info.pid != pid && !vm->ended)) {
+		if (vm->seen || (pid && vm->info.pid != pid)) {
 			host->vms[kept++] = vm;
 			continue;
 		}

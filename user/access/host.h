@@ -27,8 +27,6 @@ struct host_vm {
 	uint64_t start_boot_ns;
 	uint64_t generation;
 	uint32_t inode;        /* of its folder in debugfs; 0: none */
-	char debug_name[KVMBPF_DEBUG_NAME];
-	bool ended;            /* a uevent said so: what is found at its address is another VM */
 	bool seen;             /* by the scan under way */
 	bool ready;            /* has vCPUs and memory */
 	bool announced;        /* vm_appeared() was called */
@@ -80,15 +78,9 @@ void host_vm_gone(struct ka_host *host, struct host_vm *vm);
 int host_vm_watch(struct ka_host *host, struct host_vm *vm);
 
 /* uevent.c: KVM's messages about VMs created and destroyed. */
-struct uevent {
-	pid_t pid;
-	bool created;          /* or destroyed */
-	char debug_name[KVMBPF_DEBUG_NAME]; /* "" without debugfs */
-};
-
 int uevent_open(void);
-/* Next message: 1, or 0 when none is left, or -errno. */
-int uevent_read(int fd, struct uevent *ret_event);
+/* Next message: 1 with the pid and what happened, 0 when none is left, or -errno. */
+int uevent_read(int fd, pid_t *ret_pid, bool *ret_created);
 
 /* host.c */
 int host_pull(struct ka_host *host, int link_fd);
