@@ -79,7 +79,7 @@ static uint64_t raw_settled(uint64_t raw, bool tss)
 
 static bool ldt_allowed(const uint64_t raw[2], bool long_mode)
 {
-	if (!raw[0] && !raw[1])
+	if (!raw[0] && (!long_mode || !raw[1]))
 		return true;
 	if ((raw[0] & bit_user) || raw_type(raw[0]) != 2 || raw_dpl(raw[0]) ||
 	    !(raw[0] & bit_present))

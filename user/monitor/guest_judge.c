@@ -138,6 +138,9 @@ static void judge_gdt(struct look *look, struct guest_vcpu *vcpu)
 	struct object_key object = { .check = CHECK_GDT, .kind = OBJECT_GDTR,
 				     .vcpu = (int)vcpu->id };
 	const struct gdt_layout *layout = gdt_layout(vcpu->long_mode, vcpu->gdt_expected.limit);
+	/* What is expected has no accessed bit; a reader wants the value that stood there last. */
+	const struct view *expected = vcpu->gdt_accepted.len ? &vcpu->gdt_accepted :
+							       &vcpu->gdt_expected;
 	uint16_t index[VIEW_GDT_BYTES / 8];
 	size_t count = 0;
 
@@ -157,8 +160,7 @@ static void judge_gdt(struct look *look, struct guest_vcpu *vcpu)
 		bool wide = layout->long_mode && gdt_rule(layout, index[i] + 1u) == GDT_UPPER;
 
 		object.index = index[i];
-		judge_entry(look, vcpu, &object, 8, wide ? 16 : 8, &vcpu->gdt_expected, &vcpu->gdt,
-			    false);
+		judge_entry(look, vcpu, &object, 8, wide ? 16 : 8, expected, &vcpu->gdt, false);
 	}
 	look_sweep(look, CHECK_GDT, (int)vcpu->id, -1, true);
 	look_sweep(look, CHECK_GDT, (int)vcpu->id, -1, false);

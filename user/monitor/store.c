@@ -519,7 +519,7 @@ static const char *entry_symbol(const struct ka_kernel *kernel, const struct con
 				   entry->value[0], offset = 0;
 	const char *name = NULL;
 
-	if (object != CONTENT_GDT && entry->relative)
+	if (object != CONTENT_GDT && entry->relative && kernel->symbols)
 		name = ka_kernel_name(kernel, address + kernel->slide, &offset);
 	if (!name)
 		return "";

@@ -1,0 +1,940 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The whole monitor core, from registers and memory to events, on a guest that is made of arrays:
+ * what a rootkit does is reported, what a kernel does by itself is not, and not looking is never
+ * called clean. Every event is held against the schema.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <kvmaccess.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/*
+ * The files under test, with the calls that reach a host answered by the fake below. They are
+ * linked into this program a second time, so their names must differ.
+ */
+#define guest_new tested_guest_new
+#define guest_free tested_guest_free
+#define guest_cycle tested_guest_cycle
+#define guest_push tested_guest_push
+#define guest_complete tested_guest_complete
+#define guest_blind tested_guest_blind
+#define guest_scan_registers tested_guest_scan_registers
+#define guest_scan tested_guest_scan
+#define scan_reason tested_scan_reason
+#define guest_record tested_guest_record
+#define guest_record_vcpu tested_guest_record_vcpu
+#define guest_wait_for_boot tested_guest_wait_for_boot
+#define guest_kernel_replaced tested_guest_kernel_replaced
+#define record_is_due tested_record_is_due
+#define guest_differs tested_guest_differs
+#define guest_judge tested_guest_judge
+#define guest_judge_pushed tested_guest_judge_pushed
+#define guest_close_findings tested_guest_close_findings
+#define view_aim tested_view_aim
+#define view_copy tested_view_copy
+#define view_same_place tested_view_same_place
+#define view_same_bytes tested_view_same_bytes
+#define view_place tested_view_place
+#define view_gpa tested_view_gpa
+#define view_value tested_view_value
+#define reader_reserve tested_reader_reserve
+#define reader_deinit tested_reader_deinit
+#define reader_begin tested_reader_begin
+#define reader_add tested_reader_add
+#define reader_run tested_reader_run
+#define reader_collect tested_reader_collect
+
+static int fake_registers_read_all(struct ka_vm *vm, struct ka_registers *registers, size_t max,
+			    size_t *ret_count);
+static int fake_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count);
+static int fake_translate(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva,
+		   struct ka_translation *ret_translation);
+static int fake_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *symbols, size_t count,
+		     struct ka_kernel *ret_kernel);
+static int fake_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name, void *buf,
+		     size_t len);
+static int fake_syscall_table_find(struct ka_vm *vm, const struct ka_kernel *kernel,
+			    enum ka_syscall_table_kind kind, struct ka_syscall_table *ret_table);
+static const struct ka_vm_info *fake_vm_info(const struct ka_vm *vm);
+static void fake_close(struct ka_vm *vm);
+
+/* With arguments, since some structs have the same names. */
+#define ka_registers_read_all(vm, registers, max, count) fake_registers_read_all(vm, registers, max, count)
+#define ka_readv(vm, pieces, count) fake_readv(vm, pieces, count)
+#define ka_translate(vm, paging, gva, translation) fake_translate(vm, paging, gva, translation)
+#define ka_kernel_find(vm, symbols, count, kernel) fake_kernel_find(vm, symbols, count, kernel)
+#define ka_symbol_read(vm, kernel, name, buf, len) fake_symbol_read(vm, kernel, name, buf, len)
+#define ka_syscall_table_find(vm, kernel, kind, table) fake_syscall_table_find(vm, kernel, kind, table)
+#define ka_vm_info(vm) fake_vm_info(vm)
+#define ka_close(vm) fake_close(vm)
+
+#include "monitor/guest.c"
+#include "monitor/guest_judge.c"
+#include "monitor/guest_record.c"
+#include "monitor/guest_scan.c"
+#include "monitor/view.c"
+
+/* ---- the guest ----------------------------------------------------------------------------- */
+
+enum {
+	VCPUS = 2,
+	SYSCALLS = 450,
+	PAGE = 4096,
+	MEMORY_PAGES = 64,
+	/* Pages of memory. */
+	P_IDT = 1, P_IDT_COPY = 2, P_SYSCALLS = 4, P_GDT = 8 /* one a vCPU */, P_GDT_COPY = 12,
+	REMAPS = 8,
+};
+
+static const uint64_t gva_idt = 0xfffffe0000000000, gva_gdt = 0xfffffe0000001000,
+		      gva_gdt_direct = 0xffff888000008000, gva_other = 0xffffc90000000000,
+		      link_text = 0xffffffff81000000, link_table = 0xffffffff82000300;
+
+struct remap {
+	uint64_t gva;  /* of a page */
+	int vcpu;      /* -1: all */
+	unsigned int page;
+};
+
+static struct fake {
+	uint8_t memory[MEMORY_PAGES * PAGE];
+	struct ka_registers registers[VCPUS];
+	size_t vcpus;
+	struct ka_vm_info info;
+	uint64_t slide;
+	uint32_t system_state;
+	bool gone, user_cr3, kernel_hidden;
+	struct remap remap[REMAPS];
+	size_t remaps;
+	/* A value that is there for one read only. */
+	uint64_t torn_gpa, torn_value;
+	unsigned int reads;
+	struct ka_symbols *symbols;
+} fake;
+
+static uint8_t *page(unsigned int number)
+{
+	return fake.memory + number * PAGE;
+}
+
+/* Page tables: root r of vCPU r - 1; root 100 is init_top_pgt. */
+static int walk(uint64_t root, uint64_t gva, uint64_t *ret_gpa)
+{
+	int vcpu = root < 100 ? (int)root - 1 : -1;
+	uint64_t frame = gva & ~(uint64_t)(PAGE - 1), table = link_table + fake.slide;
+
+	for (size_t i = 0; i < fake.remaps; i++)
+		if (fake.remap[i].gva == frame &&
+		    (fake.remap[i].vcpu < 0 || fake.remap[i].vcpu == vcpu)) {
+			*ret_gpa = fake.remap[i].page * (uint64_t)PAGE + (gva - frame);
+			return 0;
+		}
+	if (frame == gva_idt)
+		*ret_gpa = P_IDT * PAGE + (gva - frame);
+	else if (frame >= gva_gdt && frame < gva_gdt + VCPUS * PAGE)
+		*ret_gpa = P_GDT * PAGE + (gva - gva_gdt);
+	else if (frame >= gva_gdt_direct && frame < gva_gdt_direct + VCPUS * PAGE)
+		*ret_gpa = P_GDT * PAGE + (gva - gva_gdt_direct);
+	else if (frame >= (table & ~(uint64_t)(PAGE - 1)) && gva < table + 8 * SYSCALLS &&
+		 (!fake.user_cr3 || vcpu < 0))
+		*ret_gpa = P_SYSCALLS * PAGE + (gva - (table & ~(uint64_t)(PAGE - 1)));
+	else
+		return -EFAULT;
+	return 0;
+}
+
+static int fake_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count)
+{
+	(void)vm;
+	if (fake.gone)
+		return -EOWNERDEAD;
+	fake.reads++;
+	for (size_t i = 0; i < count; i++) {
+		struct ka_piece *piece = &pieces[i];
+
+		piece->error = walk(piece->paging->root, piece->address, &piece->gpa);
+		if (piece->error || !piece->buf)
+			continue;
+		memcpy(piece->buf, fake.memory + piece->gpa, piece->len);
+		if (fake.torn_gpa >= piece->gpa && fake.torn_gpa < piece->gpa + piece->len) {
+			memcpy((uint8_t *)piece->buf + (fake.torn_gpa - piece->gpa),
+			       &fake.torn_value, sizeof(fake.torn_value));
+			fake.torn_gpa = 0;
+		}
+	}
+	return 0;
+}
+
+static int fake_translate(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva,
+		   struct ka_translation *ret_translation)
+{
+	(void)vm;
+	return walk(paging->root, gva, &ret_translation->gpa);
+}
+
+static int fake_registers_read_all(struct ka_vm *vm, struct ka_registers *registers, size_t max,
+			    size_t *ret_count)
+{
+	(void)vm;
+	if (fake.gone)
+		return -EOWNERDEAD;
+	*ret_count = fake.vcpus < max ? fake.vcpus : max;
+	if (*ret_count)
+		memcpy(registers, fake.registers, *ret_count * sizeof(*registers));
+	return 0;
+}
+
+static int fake_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *symbols, size_t count,
+		     struct ka_kernel *ret_kernel)
+{
+	(void)vm;
+	if (fake.kernel_hidden)
+		return -ENODATA;
+	*ret_kernel = (struct ka_kernel){
+		.symbols = count ? symbols[0] : NULL,
+		.build_id = "00112233445566778899aabbccddeeff00112233",
+		.release = "6.1.0-56-amd64",
+		.slide = fake.slide,
+		.base = link_text + fake.slide,
+		.text_start = link_text + fake.slide,
+		.text_end = link_text + 0x100000 + fake.slide,
+		.image_end = link_text + 0x2000000 + fake.slide,
+		.paging = { .root = 100, .mode = KA_PAGING_4LEVEL },
+	};
+	return 0;
+}
+
+static int fake_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name, void *buf,
+		     size_t len)
+{
+	(void)vm, (void)kernel;
+	if (strcmp(name, "system_state"))
+		return -ENOENT;
+	memcpy(buf, &fake.system_state, len);
+	return 0;
+}
+
+static int fake_syscall_table_find(struct ka_vm *vm, const struct ka_kernel *kernel,
+			    enum ka_syscall_table_kind kind, struct ka_syscall_table *ret_table)
+{
+	(void)vm;
+	if (kind != KA_SYSCALL_NATIVE)
+		return -ENODATA;
+	*ret_table = (struct ka_syscall_table){ link_table + kernel->slide, SYSCALLS, 8 };
+	return 0;
+}
+
+static const struct ka_vm_info *fake_vm_info(const struct ka_vm *vm)
+{
+	(void)vm;
+	return &fake.info;
+}
+
+static void fake_close(struct ka_vm *vm)
+{
+	(void)vm;
+}
+
+static void gate_put(unsigned int page_number, unsigned int vector, uint64_t handler)
+{
+	uint64_t raw[2] = { 0x00008e0000100000, 0 };
+
+	idt_gate_set_handler(true, raw, handler);
+	memcpy(page(page_number) + 16 * vector, raw, 16);
+}
+
+static uint64_t *gdt(unsigned int vcpu)
+{
+	return (uint64_t *)page(P_GDT + vcpu);
+}
+
+static uint64_t *syscall_entry(unsigned int number)
+{
+	return (uint64_t *)(page(P_SYSCALLS) + (link_table & (PAGE - 1))) + number;
+}
+
+/* A kernel that has just booted at this slide. */
+static void boot(uint64_t slide)
+{
+	static const uint64_t descriptors[16] = {
+		[1] = 0x00cf9b000000ffff, [2] = 0x00af9b000000ffff, [3] = 0x00cf93000000ffff,
+		[4] = 0x00cffb000000ffff, [5] = 0x00cff3000000ffff, [6] = 0x00affb000000ffff,
+		[8] = 0xfe008b1230004087, [9] = 0x00000000fffffe00, [15] = 0x0040f50000000000,
+	};
+
+	fake.slide = slide;
+	fake.system_state = 3;
+	for (unsigned int v = 0; v < 256; v++)
+		gate_put(P_IDT, v, v < 32   ? link_text + slide + 0x1000 + 0x40 * v :
+				   v < 0xec ? link_text + slide + 0x4000 + 8 * (v - 32) :
+					      link_text + slide + 0x8000 + 0x40 * (v - 0xec));
+	for (unsigned int n = 0; n < SYSCALLS; n++)
+		*syscall_entry(n) = link_text + slide + 0x10000 + 0x40 * n;
+	for (unsigned int v = 0; v < VCPUS; v++) {
+		memcpy(gdt(v), descriptors, sizeof(descriptors));
+		gdt(v)[8] += (uint64_t)v << 16; /* TSS base */
+		gdt(v)[15] += v;
+		fake.registers[v] = (struct ka_registers){
+			.vcpu = v, .cr0 = 0x80050033, .cr3 = v + 1, .cr4 = 0x6f0, .efer = 0xd01,
+			.gdtr = { gva_gdt + v * PAGE, 127 }, .idtr = { gva_idt, 4095 },
+			.lstar = link_text + slide + 0x80,
+		};
+	}
+}
+
+/* ---- the monitor around it ----------------------------------------------------------------- */
+
+static struct event_stream stream;
+static struct watch watch;
+static struct guest *guest;
+static json_t *events;
+static char store_path[64];
+
+static int take(void *ctx, const char *text, size_t len, enum severity severity)
+{
+	(void)ctx, (void)severity;
+	json_array_append_new(events, json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL));
+	return 0;
+}
+
+static void symbols_load(void)
+{
+	char path[] = "/tmp/kvmbpf-map-XXXXXX";
+	FILE *file = fdopen(mkstemp(path), "w");
+
+	fprintf(file, "ffffffff81000000 T _text\nffffffff81000000 T _stext\n");
+	fprintf(file, "ffffffff81000080 T entry_SYSCALL_64\n");
+	for (int v = 0; v < 32; v++)
+		fprintf(file, "%lx T asm_exc_%d\n", link_text + 0x1000 + 0x40 * v, v);
+	fprintf(file, "ffffffff81004000 T irq_entries_start\n");
+	fprintf(file, "ffffffff81006000 T spurious_entries_start\nffffffff81007000 T asm_end\n");
+	for (int v = 0xec; v < 256; v++)
+		fprintf(file, "%lx T asm_sysvec_%d\n", link_text + 0x8000 + 0x40 * (v - 0xec), v);
+	for (int n = 0; n < SYSCALLS; n++)
+		fprintf(file, "%lx T __x64_sys_%d\n", link_text + 0x10000 + 0x40 * n, n);
+	fprintf(file, "ffffffff81100000 T _etext\nffffffff82000300 D sys_call_table\n");
+	fprintf(file, "ffffffff83000000 B _end\n");
+	fclose(file);
+	cr_assert_eq(ka_symbols_load(path, &fake.symbols), 0);
+	unlink(path);
+}
+
+static void guest_start(void)
+{
+	cr_assert_eq(guest_new(&watch, (struct ka_vm *)&fake, &guest), 0);
+}
+
+static void setup(void)
+{
+	char error[STORE_ERROR_MAX] = "";
+	int fd;
+
+	memset(&fake, 0, sizeof(fake));
+	fake.vcpus = VCPUS;
+	fake.info = (struct ka_vm_info){ .key = 1, .pid = 42, .start_ticks = 91823, .vcpus = VCPUS,
+					 .name = "web01", .hypervisor = "qemu", .manager = "none",
+					 .uuid = "11111111-2222-3333-4444-555555555555",
+					 .id_source = "cmdline", .id_confidence = "high" };
+	boot(0x1200000);
+	symbols_load();
+	events = json_array();
+	stream = (struct event_stream){ .write = take };
+	cr_assert_eq(event_stream_init(&stream), 0);
+	strcpy(store_path, "/tmp/kvmbpf-guest-XXXXXX");
+	fd = mkstemp(store_path);
+	close(fd);
+	watch = (struct watch){ .stream = &stream, .push_exact = true, .interval_ns = NS_PER_S,
+				.symbols = (const struct ka_symbols *const *)&fake.symbols,
+				.symbols_count = 1 };
+	cr_assert_eq(store_open(store_path, &watch.store, error), 0, "%s", error);
+	guest_start();
+}
+
+static const char validator[] =
+	"import json, sys, jsonschema\n"
+	"schema = json.load(open('share/kvmbpf/event-v1.schema.json'))\n"
+	"validator = jsonschema.Draft202012Validator(schema)\n"
+	"errors = [f'{e[\"type\"]}: {x.message}' for e in json.load(open(sys.argv[1]))\n"
+	"          for x in validator.iter_errors(e)]\n"
+	"sys.exit('\\n'.join(errors[:5]) or 0)\n";
+
+static void schema_holds(void)
+{
+	char path[] = "/tmp/kvmbpf-events-XXXXXX";
+	int fd = mkstemp(path), status = 0;
+	pid_t pid;
+
+	cr_assert_eq(json_dumpfd(events, fd, 0), 0);
+	close(fd);
+	pid = fork();
+	if (!pid) {
+		execl("/usr/bin/python3", "python3", "-c", validator, path, NULL);
+		_exit(127);
+	}
+	waitpid(pid, &status, 0);
+	unlink(path);
+	cr_assert_eq(status, 0, "events do not fit the schema");
+}
+
+static void teardown(void)
+{
+	guest_free(guest);
+	store_close(watch.store);
+	ka_symbols_free(fake.symbols);
+	unlink(store_path);
+	json_decref(events);
+}
+
+/* Criterion does not count what fails after a test, so the schema is part of each. */
+#define GUEST_TEST(name)             \
+	static void body_##name(void); \
+	Test(guest, name)              \
+	{                              \
+		body_##name();         \
+		schema_holds();        \
+	}                              \
+	static void body_##name(void)
+
+TestSuite(guest, .init = setup, .fini = teardown, .timeout = 60);
+
+static void cycles(unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++)
+		cr_assert_eq(guest_cycle(guest), 0);
+}
+
+static size_t events_of(const char *type)
+{
+	size_t count = 0, i;
+	json_t *event;
+
+	json_array_foreach(events, i, event)
+		count += !strcmp(json_string_value(json_object_get(event, "type")), type);
+	return count;
+}
+
+/* The nth from the end. */
+static json_t *last_event(const char *type, size_t nth)
+{
+	for (size_t i = json_array_size(events); i-- > 0;) {
+		json_t *event = json_array_get(events, i);
+
+		if (!strcmp(json_string_value(json_object_get(event, "type")), type) && !nth--)
+			return event;
+	}
+	cr_assert_fail("no event %s", type);
+	return NULL;
+}
+
+static const char *text_at(json_t *event, const char *outer, const char *inner)
+{
+	const char *text = json_string_value(json_object_get(json_object_get(event, outer), inner));
+
+	return text ? text : "(none)";
+}
+
+static json_int_t number_at(json_t *event, const char *outer, const char *inner)
+{
+	return json_integer_value(json_object_get(json_object_get(event, outer), inner));
+}
+
+static void baseline(void)
+{
+	cycles(3);
+	cr_assert_eq(guest->phase, GUEST_WATCHED);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+}
+
+/* One violation since the last call, about this. */
+static json_t *violation(size_t total, const char *kind, json_int_t index, json_int_t vcpu)
+{
+	json_t *event;
+
+	cr_assert_eq(events_of("integrity.violation"), total, "%zu", events_of("integrity.violation"));
+	event = last_event("integrity.violation", 0);
+	cr_assert_str_eq(text_at(event, "object", "kind"), kind);
+	if (index >= 0)
+		cr_assert_eq(number_at(event, "object", "index"), index);
+	cr_assert_eq(number_at(event, "object", "vcpu"), vcpu);
+	return event;
+}
+
+static void pushed(unsigned int vcpu, uint32_t changed)
+{
+	struct ka_registers registers = fake.registers[vcpu];
+
+	registers.time_ns = clock_mono();
+	guest_push(guest, &registers, changed);
+}
+
+/* ---- baselines ----------------------------------------------------------------------------- */
+
+GUEST_TEST(baseline_is_recorded_once_the_objects_stood_still)
+{
+	json_t *event, *coverage;
+
+	cycles(2);
+	cr_assert_eq(events_of("baseline.recorded"), 0);
+	gate_put(P_IDT, 0xf2, link_text + fake.slide + 0x8000 + 0x40);
+	cycles(2);
+	cr_assert_eq(events_of("baseline.recorded"), 0);
+	cycles(1);
+	event = last_event("baseline.recorded", 0);
+	cr_assert_str_eq(text_at(event, "baseline", "trigger"), "first");
+	cr_assert_str_eq(text_at(event, "baseline", "trust"), "tofu");
+	coverage = json_object_get(json_object_get(event, "baseline"), "coverage");
+	for (int check = 0; check < CHECKS; check++)
+		cr_assert(json_is_true(json_object_get(coverage, checks[check].name)));
+	cr_assert(guest_complete(guest));
+}
+
+GUEST_TEST(no_baseline_while_the_kernel_boots)
+{
+	fake.system_state = 1;
+	cycles(20);
+	cr_assert_eq(events_of("baseline.recorded"), 0);
+	cr_assert(guest_blind(guest));
+	fake.system_state = 3;
+	cycles(1);
+	cr_assert_eq(events_of("baseline.recorded"), 1);
+}
+
+GUEST_TEST(second_vm_of_a_build_is_held_against_the_store)
+{
+	uint64_t hook = link_text + 0x40 + 0x2200000;
+
+	baseline();
+	guest_free(guest);
+	fake.info.key = 2;
+	strcpy(fake.info.uuid, "99999999-2222-3333-4444-555555555555");
+	boot(0x2200000);
+	*syscall_entry(59) = hook;
+	gate_put(P_IDT, 0xf3, link_text + fake.slide + 0x6000 + 8 * 7); /* this CPU lacks it */
+	guest_start();
+	cycles(3);
+	cr_assert_str_eq(text_at(last_event("baseline.recorded", 0), "baseline", "trigger"), "store");
+	violation(1, "syscall_entry", 59, 0);
+}
+
+GUEST_TEST(reset_is_no_attack_and_is_held_against_the_store)
+{
+	uint64_t handler;
+
+	baseline();
+	fake.registers[0].cr0 = 0x60000010;
+	pushed(0, KA_CHANGED_CR0);
+	boot(0x3400000);
+	fake.system_state = 0;
+	cycles(3);
+	cr_assert(guest_blind(guest));
+	fake.system_state = 3;
+	cycles(3);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	cr_assert_eq(guest->generation, 2);
+	cr_assert_str_eq(text_at(last_event("baseline.recorded", 0), "baseline", "trigger"),
+			 "reboot");
+	/* And again, with a gate that was hooked before anyone looked. */
+	fake.registers[0].cr0 = 0x60000010;
+	cycles(1);
+	boot(0x5600000);
+	handler = gva_other + 0x123;
+	gate_put(P_IDT, 14, handler);
+	cycles(3);
+	cr_assert_str_eq(text_at(violation(1, "idt_gate", 14, 0), "observed", "symbol"), "unknown");
+}
+
+GUEST_TEST(kexec_is_no_attack)
+{
+	baseline();
+	fake.registers[0].idtr = (struct ka_table_register){ 0, 0 };
+	pushed(0, KA_CHANGED_IDTR);
+	cycles(2);
+	cr_assert(guest_blind(guest));
+	boot(0x7800000);
+	cycles(3);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	cr_assert_eq(guest->generation, 2);
+	cr_assert(guest_complete(guest));
+}
+
+GUEST_TEST(open_findings_end_with_their_boot)
+{
+	baseline();
+	gdt(0)[1] ^= 3ull << 45;
+	cycles(1);
+	fake.registers[0].cr0 = 0x60000010;
+	cycles(1);
+	boot(0x3400000);
+	cycles(3);
+	cr_assert_str_eq(json_string_value(json_object_get(last_event("integrity.restored", 0),
+							   "restored_to")), "new_baseline");
+	cr_assert_eq(guest->findings.count, 0);
+}
+
+GUEST_TEST(monitor_that_starts_again_knows_the_boot_and_its_places)
+{
+	baseline();
+	guest_free(guest);
+	/* The right bytes in another frame. */
+	memcpy(page(P_IDT_COPY), page(P_IDT), PAGE);
+	fake.remap[fake.remaps++] = (struct remap){ gva_idt, -1, P_IDT_COPY };
+	guest_start();
+	cycles(3);
+	cr_assert_eq(guest->generation, 1);
+	cr_assert_eq(events_of("integrity.violation"), 2);
+	violation(2, "idtr", -1, 1);
+}
+
+GUEST_TEST(vcpu_that_comes_later_is_no_attack)
+{
+	fake.vcpus = 1;
+	baseline();
+	fake.vcpus = 2;
+	fake.registers[1].cr0 = 0x60000010;
+	cycles(2);
+	cr_assert_not(guest_complete(guest));
+	fake.registers[1].cr0 = 0x80040033; /* WP clear and early tables on the way up */
+	fake.registers[1].idtr = (struct ka_table_register){ gva_other, 4095 };
+	cycles(1);
+	boot(fake.slide);
+	cycles(4);
+	cr_assert(guest_complete(guest));
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	gdt(1)[2] ^= 3ull << 45;
+	cycles(1);
+	violation(1, "gdt_descriptor", 2, 1);
+}
+
+GUEST_TEST(vcpu_that_goes_down_and_up_is_no_attack)
+{
+	struct ka_registers up = fake.registers[1];
+
+	baseline();
+	fake.registers[1].cr0 = 0x60000010;
+	pushed(1, KA_CHANGED_CR0);
+	fake.registers[1].cr0 = 0x80000011;
+	pushed(1, KA_CHANGED_CR0);
+	fake.registers[1].gdtr.base = gva_gdt_direct + PAGE;
+	fake.registers[1].idtr.base = 0x1000;
+	cycles(1);
+	cr_assert_not(guest_complete(guest));
+	fake.registers[1] = up;
+	cycles(1);
+	cr_assert(guest_complete(guest));
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	cr_assert_eq(guest->generation, 1);
+}
+
+GUEST_TEST(without_symbols_the_syscall_table_is_unobservable)
+{
+	guest_free(guest);
+	watch.symbols_count = 0;
+	guest_start();
+	cycles(1);
+	cr_assert_str_eq(coverage_name(guest->vcpus[0].coverage[CHECK_GDT].state), "stale");
+	guest->still = 5;
+	guest->still_since_ns -= 3 * NS_PER_S;
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		guest->vcpus[i].still = 5;
+	cycles(1);
+	cr_assert_eq(guest->phase, GUEST_WATCHED);
+	cr_assert_eq(guest->vcpus[1].coverage[CHECK_SYSCALL_TABLE].state, COVERAGE_UNOBSERVABLE);
+	cr_assert_eq(guest->vcpus[1].coverage[CHECK_IDT].state, COVERAGE_OBSERVED);
+	cr_assert_not(guest_complete(guest));
+	gate_put(P_IDT, 3, gva_other);
+	cycles(1);
+	cr_assert_str_eq(text_at(violation(1, "idt_gate", 3, 0), "observed", "symbol"), "(none)");
+}
+
+/* ---- what changes by itself ---------------------------------------------------------------- */
+
+GUEST_TEST(what_changes_by_itself_is_no_violation)
+{
+	baseline();
+	for (unsigned int i = 0; i < 20; i++) {
+		gdt(i % 2)[8] ^= 1ull << 41;
+		gdt(0)[4] ^= 1ull << 40;
+		gdt(1)[12] = i % 3 ? 0x00cff3000000ffff + (i << 16) : 0;
+		gdt(0)[10] = i % 4 ? 0x800082123000ffff : 0;
+		gdt(0)[11] = i % 4 ? 0x00000000ffff8880 : 0;
+		/* Linux loads the writable mapping of the same GDT now and then. */
+		fake.registers[0].gdtr.base = i % 2 ? gva_gdt : gva_gdt_direct;
+		pushed(0, KA_CHANGED_GDTR);
+		fake.registers[0].cr0 ^= 8; /* TS */
+		pushed(0, KA_CHANGED_CR0);
+		fake.user_cr3 = i % 2;
+		cycles(1);
+		cr_assert(guest_complete(guest));
+	}
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	cr_assert_eq(guest->vcpus[0].coverage[CHECK_GDT].cycles[COVERAGE_STALE], 2);
+}
+
+GUEST_TEST(torn_read_is_decided_by_the_second)
+{
+	baseline();
+	fake.torn_gpa = P_IDT * PAGE + 16 * 14;
+	fake.torn_value = 0xdeadbeef;
+	cycles(1);
+	cr_assert_eq(fake.torn_gpa, 0);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	cr_assert(guest_complete(guest));
+}
+
+/* ---- attacks ------------------------------------------------------------------------------- */
+
+GUEST_TEST(gdt_descriptor_of_one_vcpu)
+{
+	json_t *event;
+
+	baseline();
+	gdt(1)[2] ^= 3ull << 45;
+	cycles(3);
+	event = violation(1, "gdt_descriptor", 2, 1);
+	cr_assert_str_eq(text_at(event, "expected", "value"), "0x00af9b000000ffff");
+	cr_assert_str_eq(text_at(event, "observed", "value"), "0x00affb000000ffff");
+	cr_assert_eq(number_at(event, "observed", "dpl"), 3);
+	cr_assert_str_eq(json_string_value(json_object_get(event, "severity")), "critical");
+	gdt(1)[2] ^= 3ull << 45;
+	cycles(1);
+	cr_assert_eq(events_of("integrity.restored"), 1);
+	cr_assert_str_eq(text_at(last_event("integrity.restored", 0), "finding", "id"),
+			 text_at(event, "finding", "id"));
+	cr_assert_eq(number_at(last_event("integrity.restored", 0), "finding", "count"), 3);
+}
+
+GUEST_TEST(idt_gate_is_reported_once_for_all_vcpus)
+{
+	json_t *event;
+
+	baseline();
+	gate_put(P_IDT, 14, link_text + fake.slide + 0x1000);
+	cycles(2);
+	event = violation(1, "idt_gate", 14, 0);
+	cr_assert_str_eq(text_at(event, "expected", "symbol"), "asm_exc_14");
+	cr_assert_str_eq(text_at(event, "observed", "symbol"), "asm_exc_0");
+	/* The first vCPU is not readable: the second speaks for the shared table. */
+	fake.registers[0].flags = KA_REGISTERS_NESTED;
+	cycles(2);
+	cr_assert_eq(events_of("integrity.violation"), 1);
+	cr_assert_eq(events_of("integrity.restored"), 0);
+	gate_put(P_IDT, 14, link_text + fake.slide + 0x1000 + 0x40 * 14);
+	cycles(1);
+	cr_assert_eq(events_of("integrity.restored"), 1);
+}
+
+GUEST_TEST(idtr_of_one_vcpu_with_a_hooked_copy)
+{
+	baseline();
+	memcpy(page(P_IDT_COPY), page(P_IDT), PAGE);
+	gate_put(P_IDT_COPY, 6, gva_other);
+	fake.remap[fake.remaps++] = (struct remap){ gva_other, -1, P_IDT_COPY };
+	fake.registers[1].idtr.base = gva_other;
+	cycles(1);
+	cr_assert_eq(events_of("integrity.violation"), 2);
+	violation(2, "idt_gate", 6, 1);
+	cr_assert_str_eq(text_at(last_event("integrity.violation", 1), "object", "kind"), "idtr");
+	fake.registers[1].idtr.base = gva_idt;
+	cycles(1);
+	cr_assert_eq(events_of("integrity.restored"), 2);
+}
+
+GUEST_TEST(idtr_swap_between_two_polls_is_seen_by_push)
+{
+	baseline();
+	fake.remap[fake.remaps++] = (struct remap){ gva_other, -1, P_IDT_COPY };
+	fake.registers[0].idtr.base = gva_other;
+	pushed(0, KA_CHANGED_IDTR);
+	fake.registers[0].idtr.base = gva_idt;
+	pushed(0, KA_CHANGED_IDTR);
+	violation(1, "idtr", -1, 0);
+	cr_assert_str_eq(json_string_value(json_object_get(last_event("integrity.violation", 0),
+							   "detected_by")), "push");
+	cr_assert_eq(events_of("integrity.restored"), 1);
+	cr_assert(guest->check_now);
+}
+
+GUEST_TEST(syscall_entry_with_its_names)
+{
+	json_t *event;
+
+	baseline();
+	*syscall_entry(39) = 0xffffffffc0a81000;
+	cycles(1);
+	event = violation(1, "syscall_entry", 39, 0);
+	cr_assert_str_eq(text_at(event, "object", "symbol"), "__x64_sys_39");
+	cr_assert_str_eq(text_at(event, "expected", "symbol"), "__x64_sys_39");
+	cr_assert_str_eq(text_at(event, "observed", "value"), "0xffffffffc0a81000");
+	cr_assert_str_eq(text_at(event, "observed", "symbol"), "unknown");
+	cr_assert_str_eq(text_at(event, "object", "gpa"), "0x0000000000004438");
+	*syscall_entry(39) = link_text + fake.slide + 0x10000 + 0x40 * 40 + 4;
+	cycles(1);
+	event = violation(2, "syscall_entry", 39, 0);
+	cr_assert_str_eq(text_at(event, "observed", "symbol"), "__x64_sys_40+0x4");
+	cr_assert_str_eq(text_at(event, "finding", "state"), "ongoing");
+}
+
+GUEST_TEST(remapped_table_with_the_right_bytes)
+{
+	uint64_t frame = (link_table + fake.slide) & ~(uint64_t)(PAGE - 1);
+
+	baseline();
+	memcpy(page(20), page(P_SYSCALLS), PAGE);
+	fake.remap[fake.remaps++] = (struct remap){ frame, 1, 20 };
+	cycles(2);
+	violation(1, "syscall_table", -1, 1);
+	fake.remaps = 0;
+	cycles(1);
+	cr_assert_eq(events_of("integrity.restored"), 1);
+}
+
+GUEST_TEST(gdtr_limit)
+{
+	baseline();
+	fake.registers[0].gdtr.limit = 0xffff;
+	cycles(1);
+	cr_assert_eq(number_at(violation(1, "gdtr", -1, 0), "observed", "limit"), 0xffff);
+}
+
+GUEST_TEST(wp_toggle_shorter_than_the_interval)
+{
+	json_t *event;
+
+	baseline();
+	for (int i = 0; i < 3; i++) {
+		fake.registers[1].cr0 &= ~CR0_WP;
+		pushed(1, KA_CHANGED_CR0);
+		fake.registers[1].cr0 |= CR0_WP;
+		pushed(1, KA_CHANGED_CR0);
+	}
+	cycles(1);
+	event = violation(3, "cr0_wp", -1, 1);
+	cr_assert_str_eq(json_string_value(json_object_get(event, "severity")), "high");
+	cr_assert_str_eq(json_string_value(json_object_get(event, "detected_by")), "push");
+	cr_assert_str_eq(text_at(event, "observed", "value"), "0x0000000080040033");
+	cr_assert_eq(events_of("integrity.restored"), 3);
+	cr_assert_eq(guest->vcpus[1].coverage[CHECK_CR0_WP].state, COVERAGE_OBSERVED);
+}
+
+GUEST_TEST(wp_is_only_sampled_where_changes_are_not_pushed)
+{
+	baseline();
+	guest->changes_lost = 3;
+	cycles(1);
+	cr_assert_eq(guest->vcpus[0].coverage[CHECK_CR0_WP].state, COVERAGE_SAMPLED);
+	cycles(1);
+	cr_assert_eq(guest->vcpus[0].coverage[CHECK_CR0_WP].state, COVERAGE_OBSERVED);
+	fake.registers[0].flags = KA_REGISTERS_WP_SAMPLED;
+	cycles(1);
+	cr_assert_eq(guest->vcpus[0].coverage[CHECK_CR0_WP].state, COVERAGE_SAMPLED);
+	fake.registers[0].cr0 &= ~CR0_WP;
+	cycles(1);
+	violation(1, "cr0_wp", -1, 0);
+}
+
+GUEST_TEST(lstar_alone_is_no_new_boot)
+{
+	baseline();
+	fake.registers[0].lstar = gva_other;
+	cycles(3);
+	cr_assert_eq(guest->generation, 1);
+	cr_assert_eq(events_of("baseline.recorded"), 1);
+}
+
+GUEST_TEST(invalid_tls_at_the_baseline_does_not_prevent_it)
+{
+	gdt(0)[12] = 0x00cf9b000000ffff; /* kernel code */
+	cycles(3);
+	cr_assert_eq(guest->phase, GUEST_WATCHED);
+	violation(1, "gdt_descriptor", 12, 0);
+}
+
+GUEST_TEST(gate_outside_of_the_text_at_the_first_baseline)
+{
+	gate_put(P_IDT, 0x80, gva_other + 0x80);
+	cycles(5);
+	cr_assert_str_eq(json_string_value(json_object_get(violation(1, "idt_gate", 0x80, 0),
+							   "reason")), "outside_text");
+}
+
+/* ---- not looking is not clean -------------------------------------------------------------- */
+
+GUEST_TEST(what_cannot_be_read_is_stale_and_its_findings_stay)
+{
+	json_t *event;
+
+	baseline();
+	gdt(1)[2] ^= 3ull << 45;
+	cycles(1);
+	fake.registers[1].flags = KA_REGISTERS_SMM;
+	cycles(2);
+	for (int check = 0; check < CHECKS; check++)
+		cr_assert_eq(guest->vcpus[1].coverage[check].state, COVERAGE_STALE);
+	cr_assert_eq(events_of("integrity.restored"), 0);
+	cr_assert_not(guest_complete(guest));
+	event = last_event("coverage.changed", 0);
+	cr_assert_str_eq(json_string_value(json_object_get(event, "severity")), "medium");
+	cr_assert_eq(json_array_size(json_object_get(event, "changes")), CHECKS);
+	fake.registers[1].flags = 0;
+	cycles(1);
+	cr_assert(guest_complete(guest));
+	cr_assert_eq(events_of("integrity.restored"), 0);
+}
+
+GUEST_TEST(encrypted_registers_are_unobservable)
+{
+	baseline();
+	fake.registers[0].flags = fake.registers[1].flags = KA_REGISTERS_ENCRYPTED;
+	cycles(1);
+	cr_assert_eq(guest->vcpus[0].coverage[CHECK_IDT].state, COVERAGE_UNOBSERVABLE);
+	cr_assert(guest_blind(guest));
+}
+
+GUEST_TEST(table_that_leads_nowhere_is_stale)
+{
+	baseline();
+	fake.registers[1].idtr.base = gva_other;
+	cycles(1);
+	cr_assert_eq(guest->vcpus[1].coverage[CHECK_IDT].state, COVERAGE_STALE);
+	cr_assert_eq(guest->vcpus[1].coverage[CHECK_GDT].state, COVERAGE_OBSERVED);
+	cr_assert_eq(guest->vcpus[0].coverage[CHECK_IDT].state, COVERAGE_OBSERVED);
+}
+
+GUEST_TEST(cr3_of_a_process_that_ended)
+{
+	baseline();
+	/* Nothing is mapped there any more but what every kernel root has. */
+	fake.registers[1].cr3 = 99;
+	fake.user_cr3 = true;
+	cycles(1);
+	cr_assert(guest_complete(guest));
+	cr_assert_eq(events_of("integrity.violation"), 0);
+}
+
+GUEST_TEST(gone_is_told)
+{
+	baseline();
+	fake.gone = true;
+	cr_assert_eq(guest_cycle(guest), -EOWNERDEAD);
+	report_gone(guest, "exited");
+	cr_assert_eq(events_of("vm.gone"), 1);
+}
+
+GUEST_TEST(quiet_cycles_read_once_and_tell_nothing)
+{
+	unsigned int reads;
+	size_t before;
+
+	baseline();
+	cycles(1);
+	reads = fake.reads;
+	before = json_array_size(events);
+	cycles(100);
+	cr_assert_eq(fake.reads, reads + 100);
+	cr_assert_eq(json_array_size(events), before);
+}
