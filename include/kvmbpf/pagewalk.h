@@ -169,8 +169,9 @@ static inline __u64 kvmbpf_walk_reserved(const struct kvmbpf_paging_state *state
 		reserved |= kvmbpf_bits(51, maxphyaddr);
 	if (state->mode == KVMBPF_PAGING_PAE) {
 		reserved |= kvmbpf_bits(62, 52);
+		/* The accessed bit is left out: QEMU's emulated CPUs set it in a PDPTE. */
 		if (level == 3)
-			return reserved | KVMBPF_PTE_XD | kvmbpf_bits(2, 1) | kvmbpf_bits(8, 5);
+			return reserved | KVMBPF_PTE_XD | kvmbpf_bits(2, 1) | kvmbpf_bits(8, 6);
 	}
 	if (!state->nx)
 		reserved |= KVMBPF_PTE_XD;

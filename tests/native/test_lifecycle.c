@@ -330,6 +330,21 @@ Test(lifecycle, next_vm_of_a_process_is_another_one)
 
 /* ---- a guest that changes what is read ---- */
 
+/*
+ * The kernel copies with REP MOVSB, whose unit is the byte: on an emulated host words come torn, on
+ * a real one hardly ever. So each byte must be one of the two that the guest writes.
+ */
+static bool bytes_of_either(uint64_t got, uint64_t a, uint64_t b)
+{
+	for (unsigned int shift = 0; shift < 64; shift += 8) {
+		uint8_t byte = got >> shift;
+
+		if (byte != (uint8_t)(a >> shift) && byte != (uint8_t)(b >> shift))
+			return false;
+	}
+	return true;
+}
+
 MODE_TEST(lifecycle, rewritten_gate_is_one_of_its_values)
 {
 	bool long_mode = tinyvm_mode_64bit(mode);
@@ -365,7 +380,7 @@ MODE_TEST(lifecycle, rewritten_gate_is_one_of_its_values)
 		got[0] = long_mode ? gates[0x21].raw[0] : gates[0x21].raw[0] & 0xffffffff;
 		got[1] = long_mode ? gates[0x21].raw[1] : gates[0x21].raw[0] >> 32;
 		for (unsigned int i = 0; i < 2; i++) {
-			cr_assert(got[i] == words[i] || got[i] == words[2 + i]);
+			cr_assert(bytes_of_either(got[i], words[i], words[2 + i]));
 			other[i] += got[i] == words[2 + i];
 		}
 		cr_assert_eq(gates[0x20].present, true);

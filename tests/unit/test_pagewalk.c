@@ -345,7 +345,7 @@ Test(walk, pae_reaches_4k_and_2m_pages)
 
 Test(walk, pae_reserves_more_bits)
 {
-	static const __u64 bad_pdptes[] = { RW, US, 1 << 5, PS, 1 << 8, 1ULL << 52, XD };
+	static const __u64 bad_pdptes[] = { RW, US, 1 << 6, PS, 1 << 8, 1ULL << 52, XD };
 	struct kvmbpf_paging_state state = pae();
 	struct kvmbpf_walk result;
 	size_t i;
