@@ -163,6 +163,24 @@ Test(sink, lines_come_out_whole_and_in_order)
 	fclose(file);
 }
 
+Test(sink, stdout_in_a_file_shares_its_offset)
+{
+	char path[] = "/tmp/kvmbpf-sink-XXXXXX", back[16] = "";
+	int fd = mkstemp(path), saved = dup(STDOUT_FILENO);
+	struct sink *sink;
+
+	dup2(fd, STDOUT_FILENO);
+	cr_assert_eq(sink_open(NULL, &sink), 0);
+	cr_assert_eq(sink_write(sink, "ours\n", 5, SEVERITY_INFO), 0);
+	cr_assert_eq(write(STDOUT_FILENO, "next\n", 5), 5);
+	dup2(saved, STDOUT_FILENO);
+	sink_close(sink);
+	cr_assert_eq(pread(fd, back, sizeof(back), 0), 10);
+	cr_assert_str_eq(back, "ours\nnext\n");
+	close(fd);
+	unlink(path);
+}
+
 Test(sink, a_reader_that_left_is_an_error)
 {
 	struct sink *sink;

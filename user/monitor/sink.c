@@ -41,12 +41,18 @@ static int file_open(const char *path)
 
 /*
  * O_NONBLOCK belongs to the open file, which stdout shares with others, the shell among them. So
- * stdout is opened anew where /proc allows it; elsewhere (sockets) chunk_write() asks first.
+ * a pipe or terminal is opened anew where /proc allows it; elsewhere (sockets) chunk_write() asks
+ * first. A regular file is never waited for, and has an offset to share.
  */
 static int stdout_open(void)
 {
-	int fd = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_APPEND | O_NOCTTY);
+	struct stat st;
+	int fd = -1;
 
+	if (fstat(STDOUT_FILENO, &st) < 0)
+		return -errno;
+	if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))
+		fd = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0)
 		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
 	return fd < 0 ? -errno : fd;
