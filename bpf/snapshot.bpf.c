@@ -122,6 +122,7 @@ static __always_inline void fill_common(struct kvmbpf_vcpu *state, struct kvm_vc
 	state->owner_pid = BPF_CORE_READ(kvm, userspace_pid);
 	state->generation = BPF_CORE_READ(kvm, memslots[0], generation);
 	state->online_vcpus = BPF_CORE_READ(kvm, online_vcpus.counter);
+	state->inode = BPF_CORE_READ(kvm, debugfs_dentry, d_inode, i_ino);
 	state->vcpu = (__u64)vcpu;
 	state->vcpu_id = BPF_CORE_READ(vcpu, vcpu_id);
 	state->cr2 = BPF_CORE_READ(vcpu, arch.cr2);
@@ -157,7 +158,6 @@ static __always_inline void fill(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcp
 	state->vendor = vendor;
 	state->source = source;
 	state->pad = 0;
-	state->pad2 = 0;
 	fill_watched(state, now);
 	fill_common(state, vcpu);
 	vendor_fill_rest(vendor, vcpu, state);

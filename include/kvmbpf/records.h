@@ -135,7 +135,7 @@ struct kvmbpf_vcpu {
 	__u8 pad;
 	__u64 generation;   /* of the VM's memslots, to see when they must be read again */
 	__u32 online_vcpus; /* of the VM */
-	__u32 pad2;
+	__u32 inode;        /* of the VM, as in struct kvmbpf_vm_record */
 	__u64 cr0, cr2, cr3, cr4;
 	__u64 efer;
 	struct kvmbpf_table_register gdtr, idtr;

@@ -32,7 +32,7 @@ static int on_change(void *ctx, void *data, size_t size)
 		return 0;
 	vm = host_vm_by_slot(host, record->slot);
 	/* A slot may have changed hands since. */
-	if (!vm || vm->kvm != record->state.kvm || !vm->handle)
+	if (!vm || vm->kvm != record->state.kvm || vm->inode != record->state.inode || !vm->handle)
 		return 0;
 	if (!host->events->registers_changed)
 		return 0;
@@ -117,12 +117,18 @@ static int dispatch_uevents(struct ka_host *host)
 	pid_t pids[PIDS_MAX], pid;
 	size_t count = 0;
 	bool created, any_created = false, full = false;
-	int err = 0;
+	int more, err = 0;
 
 	if (host->uevent_fd < 0)
 		return 0;
-	while (uevent_read(host->uevent_fd, &pid, &created) > 0) {
+	while ((more = uevent_read(host->uevent_fd, &pid, &created))) {
 		size_t i;
+
+		/* -ENOBUFS: messages were lost. */
+		if (more < 0) {
+			full = any_created = true;
+			break;
+		}
 
 		any_created |= created;
 		for (i = 0; i < count && pids[i] != pid; i++)

@@ -74,6 +74,12 @@ static int state_copy(const struct kvmbpf_vcpu *state, struct kvmbpf_vcpu *ret_c
 	return -EAGAIN;
 }
 
+/* The address of a VM that ended may be the one of the process's next VM. */
+static bool state_of(const struct kvmbpf_vcpu *state, const struct host_vm *vm)
+{
+	return state->kvm == vm->kvm && state->inode == vm->inode;
+}
+
 static uint64_t now_ns(void)
 {
 	struct timespec now;
@@ -102,7 +108,7 @@ static int pull(struct ka_vm *vm, size_t *ret_fresh, bool *ret_changed)
 		if (found->vcpus[i].slot == NO_SLOT)
 			continue;
 		err = state_copy(&vm->host->states[found->vcpus[i].slot], &state);
-		if (err || state.kvm != found->kvm || state.time_ns < before)
+		if (err || !state_of(&state, found) || state.time_ns < before)
 			continue;
 		fresh++;
 		changed |= state.generation != found->generation ||
@@ -157,7 +163,7 @@ int ka_registers_read_all(struct ka_vm *vm, struct ka_registers *registers, size
 			continue;
 		if (state_copy(&vm->host->states[vm->vm->vcpus[i].slot], &state))
 			continue;
-		if (state.kvm == vm->vm->kvm)
+		if (state_of(&state, vm->vm))
 			registers_from_state(&state, &registers[count++]);
 	}
 	*ret_count = count;
