@@ -54,6 +54,18 @@ static unsigned int gate_type(const uint64_t raw[2])
 	return raw[0] >> 40 & 31;
 }
 
+/*
+ * Exception vectors that Linux never takes over keep the handler of early boot, in init text that
+ * is freed later: nothing raises them (arch/x86/kernel/head_64.S, early_idt_handler_array).
+ */
+static bool is_early_stub(const struct ka_kernel *kernel, uint64_t handler)
+{
+	uint64_t offset;
+	const char *name = kernel->symbols ? ka_kernel_name(kernel, handler, &offset) : NULL;
+
+	return name && !strcmp(name, "early_idt_handler_array");
+}
+
 bool idt_gate_outside_text(const struct ka_kernel *kernel, bool long_mode, const uint64_t raw[2])
 {
 	uint64_t handler = idt_gate_handler(long_mode, raw);
@@ -63,7 +75,9 @@ bool idt_gate_outside_text(const struct ka_kernel *kernel, bool long_mode, const
 		return false;
 	if (!kernel->text_start || kernel->text_end <= kernel->text_start)
 		return false;
-	return handler < kernel->text_start || handler >= kernel->text_end;
+	if (handler >= kernel->text_start && handler < kernel->text_end)
+		return false;
+	return !is_early_stub(kernel, handler);
 }
 
 /* Everything but the handler: selector, IST, type, DPL, present. */
