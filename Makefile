@@ -9,6 +9,9 @@ CLANG ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
 PREFIX ?= /usr/local
 B := build
+# BPF objects do not depend on how user space is compiled.
+G := build/bpf
+JOBS := $(shell nproc)
 
 V ?= 0
 ifeq ($(V),0)
@@ -20,7 +23,7 @@ say =
 endif
 MAKEFLAGS += --no-print-directory
 
-CPPFLAGS := -D_GNU_SOURCE= -DKVMBPF_VERSION='"$(VERSION)"' -Iinclude -I$(B) -I.
+CPPFLAGS := -D_GNU_SOURCE= -DKVMBPF_VERSION='"$(VERSION)"' -Iinclude -Ibuild -I.
 CFLAGS ?= -O2 -g
 CFLAGS += -std=gnu11 -Wall -Wextra -Werror -fPIC -fstack-protector-strong \
 	  -ffile-prefix-map=$(CURDIR)=. $(SANITIZE)
@@ -34,7 +37,7 @@ MONITOR_LIBS := -lsystemd -ljansson -lsqlite3 -lsodium
 RPATH := -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib'
 
 bpf_names := $(patsubst bpf/%.bpf.c,%,$(wildcard bpf/*.bpf.c))
-skels := $(bpf_names:%=$(B)/bpf/%.skel.h)
+skels := $(bpf_names:%=$(G)/%.skel.h)
 access_objs := $(patsubst %.c,$(B)/%.o,$(wildcard user/access/*.c))
 monitor_objs := $(patsubst %.c,$(B)/%.o,$(wildcard user/monitor/*.c))
 monitor_parts := $(filter-out $(B)/user/monitor/main.o,$(monitor_objs))
@@ -63,13 +66,16 @@ help:
 
 # ---- BPF ------------------------------------------------------------------------------------
 
-$(B)/bpf/%.bpf.o: bpf/%.bpf.c
+$(G)/%.bpf.o: bpf/%.bpf.c
 	$(call say,BPF,$<)mkdir -p $(@D)
 	$(Q)$(CLANG) $(BPF_CFLAGS) $(DEPFLAGS) -c $< -o $@
 	$(Q)llvm-strip -g $@
 
-$(B)/bpf/%.skel.h: $(B)/bpf/%.bpf.o
+$(G)/%.skel.h: $(G)/%.bpf.o
 	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
+
+# Kept, though only their products are asked for.
+.SECONDARY:
 
 # ---- user space -----------------------------------------------------------------------------
 
@@ -106,12 +112,12 @@ $(B)/vmlinux-check: vmlinux/check.c
 
 .PHONY: demo
 demo: deps
-	@$(MAKE) all >&2
+	@$(MAKE) -j$(JOBS) all >&2
 	@tests/lab/demo $(ARGS)
 
 .PHONY: run
 run: deps
-	@$(MAKE) all $(B)/tests/native/tinyvm
+	@$(MAKE) -j$(JOBS) all $(B)/tests/native/tinyvm
 	@scripts/run $(B) $(ARGS)
 
 $(B)/libkvmaccess.pc: user/access/libkvmaccess.pc.in
@@ -185,32 +191,32 @@ fuzzers: $(fuzzers)
 .PHONY: check
 check: deps
 	@rm -rf $(R)
-	$(Q)$(MAKE) all
+	$(Q)$(MAKE) -j$(JOBS) all
 	-$(Q)$(MAKE) -k check-build check-unit check-native check-fuzz check-lab-svm
 	@tests/tally $(R)
 
 # Both compilers, without a warning.
 .PHONY: check-build
 check-build: all
-	$(Q)$(MAKE) B=build/clang CC=$(CLANG) all
+	$(Q)$(MAKE) -j$(JOBS) B=build/clang CC=$(CLANG) all
 
 .PHONY: check-unit
 check-unit:
-	$(Q)$(MAKE) unit-tests
-	$(Q)$(MAKE) B=build/asan SANITIZE='$(ASAN)' unit-tests
+	$(Q)$(MAKE) -j$(JOBS) unit-tests
+	$(Q)$(MAKE) -j$(JOBS) B=build/asan SANITIZE='$(ASAN)' unit-tests
 	$(Q)tests/run $(R) unit $(unit_tests)
 	$(Q)tests/run $(R) unit-asan $(unit_tests:$(B)/%=build/asan/%)
 
 .PHONY: check-native
 check-native:
-	$(Q)$(MAKE) native-tests
-	$(Q)$(MAKE) B=build/asan SANITIZE='$(ASAN)' native-tests
+	$(Q)$(MAKE) -j$(JOBS) native-tests
+	$(Q)$(MAKE) -j$(JOBS) B=build/asan SANITIZE='$(ASAN)' native-tests
 	$(Q)tests/run $(R) native $(native_tests)
 	$(Q)tests/run $(R) native-asan $(native_tests:$(B)/%=build/asan/%)
 
 .PHONY: check-fuzz fuzz
 check-fuzz:
-	$(Q)$(MAKE) B=build/fuzz CC=$(CLANG) SANITIZE='$(FUZZ)' fuzzers
+	$(Q)$(MAKE) -j$(JOBS) B=build/fuzz CC=$(CLANG) SANITIZE='$(FUZZ)' fuzzers
 	$(Q)tests/fuzz/run build/fuzz/tests/fuzz $(R) $(SECONDS)
 
 fuzz: deps
@@ -228,4 +234,4 @@ deps:
 clean:
 	rm -rf $(B)
 
--include $(shell find $(B)/bpf $(B)/user $(B)/tests $(B)/vmlinux-check.d -name '*.d' -type f 2>/dev/null)
+-include $(shell find $(G) $(B)/user $(B)/tests $(B)/vmlinux-check.d -name '*.d' -type f 2>/dev/null)
