@@ -212,6 +212,8 @@ check-native:
 	$(Q)$(MAKE) -j$(JOBS) native-tests
 	$(Q)$(MAKE) -j$(JOBS) B=build/asan SANITIZE='$(ASAN)' native-tests
 	$(Q)tests/run $(R) native $(native_tests)
+	$(Q)tests/native/check-readme $(B) $(R)
+	$(Q)vmlinux/check-here $(B) $(R)
 	$(Q)tests/run $(R) native-asan $(native_tests:$(B)/%=build/asan/%)
 
 .PHONY: check-fuzz fuzz
