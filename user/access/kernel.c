@@ -15,7 +15,7 @@
 #define KASLR_ALIGN_64 (1ULL << 21)
 #define KASLR_ALIGN_32 (1ULL << 12)
 
-enum { VCPUS_MAX = 512, VOTES_MIN = 4, NOTES_MAX = 4096, BUILD_ID_BYTES = 20 };
+enum { VCPUS_MAX = 512, EXCEPTIONS = 32, VOTES_MIN = 4, NOTES_MAX = 4096, BUILD_ID_BYTES = 20 };
 
 /* Entry points that every kernel since 5.8 has, and where the CPU holds their addresses. */
 enum { FROM_LSTAR = -1 };
@@ -53,9 +53,14 @@ static int gather(struct ka_vm *vm, const struct ka_registers *registers,
 	size_t count;
 	int err;
 
-	err = ka_idt_read(vm, registers->vcpu, gates, KA_IDT_MAX, &count);
+	err = ka_registers_usable(registers);
 	if (err)
 		return err;
+	if (registers->idtr.limit < EXCEPTIONS * 8)
+		return -EAGAIN;
+	err = ka_idt_read(vm, registers->vcpu, gates, KA_IDT_MAX, &count);
+	if (err)
+		return err == -EFAULT || err == -ENXIO ? -EAGAIN : err;
 	for (size_t i = 0; i < ENTRY_POINTS; i++) {
 		int vector = entry_points[i].vector;
 
@@ -68,29 +73,6 @@ static int gather(struct ka_vm *vm, const struct ka_registers *registers,
 	}
 	*ret_evidence = found;
 	return 0;
-}
-
-/* The first vCPU that is in its kernel's paging mode and has an IDT. */
-static int find_evidence(struct ka_vm *vm, struct evidence *ret_evidence)
-{
-	struct ka_registers registers[VCPUS_MAX];
-	int err, last = -EAGAIN;
-	size_t count;
-
-	err = ka_registers_read_all(vm, registers, VCPUS_MAX, &count);
-	if (err)
-		return err;
-	for (size_t i = 0; i < count; i++) {
-		err = ka_registers_usable(&registers[i]);
-		if (!err && registers[i].idtr.limit < 32 * 8)
-			err = -EAGAIN;
-		if (!err)
-			err = gather(vm, &registers[i], ret_evidence);
-		if (!err)
-			return 0;
-		last = err;
-	}
-	return last == -EFAULT || last == -ENXIO ? -EAGAIN : last;
 }
 
 static bool plausible(uint64_t slide, bool is_64bit)
@@ -273,21 +255,34 @@ static int try_symbols(struct ka_vm *vm, const struct evidence *evidence,
 	return 0;
 }
 
+/* The first vCPU whose evidence fits: one that was led elsewhere must not hide the kernel. */
 int ka_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *symbols, size_t count,
 		   struct ka_kernel *ret_kernel)
 {
-	struct evidence evidence;
-	int err;
+	struct ka_registers registers[VCPUS_MAX];
+	int err, last = -EAGAIN;
+	size_t vcpus;
 
-	err = find_evidence(vm, &evidence);
+	err = ka_registers_read_all(vm, registers, VCPUS_MAX, &vcpus);
 	if (err)
 		return err;
-	for (size_t i = 0; i < count; i++) {
-		err = try_symbols(vm, &evidence, symbols[i], ret_kernel);
-		if (!err || err == -EOWNERDEAD)
-			return err;
+	for (size_t i = 0; i < vcpus; i++) {
+		struct evidence evidence;
+
+		err = gather(vm, &registers[i], &evidence);
+		for (size_t j = 0; j < count && !err; j++) {
+			err = try_symbols(vm, &evidence, symbols[j], ret_kernel);
+			if (!err || err == -EOWNERDEAD)
+				return err;
+			err = 0;
+		}
+		/* A vCPU that could be asked, in vain, says more than one that is not up. */
+		if (!err)
+			last = -ENODATA;
+		else if (last != -ENODATA)
+			last = err;
 	}
-	return -ENODATA;
+	return last;
 }
 
 int ka_kernel_symbol(const struct ka_kernel *kernel, const char *name, uint64_t *ret_gva)
