@@ -318,6 +318,7 @@ static void symbols_load(void)
 	for (int n = 0; n < SYSCALLS; n++)
 		fprintf(file, "%lx T __x64_sys_%d\n", link_text + 0x10000 + 0x40 * n, n);
 	fprintf(file, "ffffffff81100000 T _etext\nffffffff82000300 D sys_call_table\n");
+	fprintf(file, "ffffffff82800000 T early_idt_handler_array\n");
 	fprintf(file, "ffffffff83000000 B _end\n");
 	fclose(file);
 	cr_assert_eq(ka_symbols_load(path, &fake.symbols), 0);
@@ -860,6 +861,24 @@ GUEST_TEST(gate_outside_of_the_text_at_the_first_baseline)
 	cycles(5);
 	cr_assert_str_eq(json_string_value(json_object_get(violation(1, "idt_gate", 0x80, 0),
 							   "reason")), "outside_text");
+}
+
+GUEST_TEST(reserved_vectors_keep_their_early_stubs)
+{
+	gate_put(P_IDT, 22, 0xffffffff82800000 + 13 * 22 + fake.slide);
+	gate_put(P_IDT, 31, 0xffffffff82800000 + 9 * 31 + fake.slide);
+	baseline();
+	cycles(2);
+	gate_put(P_IDT, 31, 0xffffffff82800000 + 9 * 30 + fake.slide);
+	cycles(1);
+	violation(1, "idt_gate", 31, 0);
+}
+
+GUEST_TEST(stub_of_another_vector_is_outside_of_the_text)
+{
+	gate_put(P_IDT, 22, 0xffffffff82800000 + 13 * 23 + fake.slide);
+	cycles(3);
+	violation(1, "idt_gate", 22, 0);
 }
 
 /* ---- not looking is not clean -------------------------------------------------------------- */

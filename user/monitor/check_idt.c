@@ -54,18 +54,6 @@ static unsigned int gate_type(const uint64_t raw[2])
 	return raw[0] >> 40 & 31;
 }
 
-/*
- * Exception vectors that Linux never takes over keep the handler of early boot, in init text that
- * is freed later: nothing raises them (arch/x86/kernel/head_64.S, early_idt_handler_array).
- */
-static bool is_early_stub(const struct ka_kernel *kernel, uint64_t handler)
-{
-	uint64_t offset;
-	const char *name = kernel->symbols ? ka_kernel_name(kernel, handler, &offset) : NULL;
-
-	return name && !strcmp(name, "early_idt_handler_array");
-}
-
 bool idt_gate_outside_text(const struct ka_kernel *kernel, bool long_mode, const uint64_t raw[2])
 {
 	uint64_t handler = idt_gate_handler(long_mode, raw);
@@ -75,9 +63,22 @@ bool idt_gate_outside_text(const struct ka_kernel *kernel, bool long_mode, const
 		return false;
 	if (!kernel->text_start || kernel->text_end <= kernel->text_start)
 		return false;
-	if (handler >= kernel->text_start && handler < kernel->text_end)
+	return handler < kernel->text_start || handler >= kernel->text_end;
+}
+
+bool idt_gate_is_early(const struct ka_kernel *kernel, bool long_mode, unsigned int vector,
+		       const uint64_t raw[2])
+{
+	uint64_t offset = 0;
+	const char *name;
+
+	if (vector >= FIRST_EXTERNAL_VECTOR)
 		return false;
-	return !is_early_stub(kernel, handler);
+	/* In .init.text, whose memory is given away: idt_setup_early_handler() fills all 32 vectors,
+	 * and those that are reserved are never set again. 9 bytes each, 13 with ENDBR. */
+	name = ka_kernel_name(kernel, idt_gate_handler(long_mode, raw), &offset);
+	return name && !strcmp(name, "early_idt_handler_array") &&
+	       (offset == 9 * (uint64_t)vector || offset == 13 * (uint64_t)vector);
 }
 
 /* Everything but the handler: selector, IST, type, DPL, present. */

@@ -23,6 +23,10 @@ bool idt_gate_present(const uint64_t raw[2]);
 /* Is there a handler, and does it lie outside of the kernel's text? */
 bool idt_gate_outside_text(const struct ka_kernel *kernel, bool long_mode, const uint64_t raw[2]);
 
+/* A gate of an exception that no CPU raises, which still leads to its stub of early boot. */
+bool idt_gate_is_early(const struct ka_kernel *kernel, bool long_mode, unsigned int vector,
+		       const uint64_t raw[2]);
+
 /*
  * At the baseline of a boot: may this gate differ from what the same kernel build had elsewhere?
  * System vectors depend on the CPU, the hypervisor and the command line; what they lead to is

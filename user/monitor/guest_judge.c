@@ -200,7 +200,10 @@ static void judge_gates(struct look *look, const struct guest_vcpu *vcpu, int ke
 		object.index = index[i];
 		judge_entry(look, vcpu, &object, size, size, &vcpu->idt_expected, &observed, false);
 	}
-	/* Those that were wrong from the start, where they are as they were. */
+	/* Those that were wrong from the start, where they are as they were. A copy of them that one
+	 * vCPU was led to is not told again: that it was led there is. */
+	if (key_vcpu != OBJECT_SHARED && vcpu->idt_shared)
+		return;
 	for (unsigned int vector = 0; vector < len / size && vector < KA_IDT_MAX; vector++) {
 		if (next < count && index[next] == vector) {
 			next++;

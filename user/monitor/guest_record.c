@@ -281,7 +281,8 @@ static void mark_outside_text(struct guest *guest)
 	for (unsigned int i = 0; i < vcpu->idt_expected.len / size && i < KA_IDT_MAX; i++) {
 		view_value(&vcpu->idt_expected, i * size, size, raw);
 		if (guest->kernel.symbols &&
-		    idt_gate_outside_text(&guest->kernel, vcpu->long_mode, raw))
+		    idt_gate_outside_text(&guest->kernel, vcpu->long_mode, raw) &&
+		    !idt_gate_is_early(&guest->kernel, vcpu->long_mode, i, raw))
 			guest->outside_text[i / 8] |= (uint8_t)(1u << i % 8);
 	}
 }

@@ -429,6 +429,9 @@ void report_coverage(struct guest *guest)
 		for (int check = 0; check < CHECKS; check++) {
 			struct coverage *coverage = &guest->vcpus[i].coverage[check];
 
+			/* A VM begins unseen: vm.discovered has told as much. */
+			if (coverage->reported == COVERAGE_NONE && coverage->state == COVERAGE_STALE)
+				coverage->reported = COVERAGE_STALE;
 			if (coverage->state == coverage->reported)
 				continue;
 			if (!changes)
