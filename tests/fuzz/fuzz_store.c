@@ -31,8 +31,12 @@ static void file_write(const uint8_t *data, size_t len)
 static void sound_store(void)
 {
 	static const struct ka_kernel kernel;
-	struct store_boot boot = { .vm_id = "vm", .vm_name = "name", .fingerprint = "f",
-				   .kernel_key = "k", .generation = 1, .recorded_at = "now" };
+	struct store_boot boot = { .vm_id = "vm",
+				   .vm_name = "name",
+				   .fingerprint = "f",
+				   .kernel_key = "k",
+				   .generation = 1,
+				   .recorded_at = "now" };
 	struct view view = { .gva = 0x1000, .limit = 127, .pages = 1, .gpa = { 0x2000 } };
 	char error[STORE_ERROR_MAX];
 	struct store *store;
@@ -40,7 +44,8 @@ static void sound_store(void)
 	memset(&content, 0, sizeof(content));
 	content.long_mode = true;
 	strcpy(content.trust, "tofu");
-	content.count[CONTENT_GDT] = content.count[CONTENT_IDT] = content.count[CONTENT_SYSCALL] = 2;
+	content.count[CONTENT_GDT] = content.count[CONTENT_IDT] = content.count[CONTENT_SYSCALL] =
+		2;
 	content.entry[CONTENT_GDT][1].kept = content.entry[CONTENT_IDT][0].kept = true;
 	content.entry[CONTENT_SYSCALL][1].kept = content.entry[CONTENT_SYSCALL][1].relative = true;
 	unlink(path);

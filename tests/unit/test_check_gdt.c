@@ -41,7 +41,7 @@ Test(gdt, what_the_cpu_sets_is_no_difference)
 	cr_assert_eq(differences(NULL), 0);
 	for (int i = 1; i <= 6; i++)
 		observed[i] ^= 1ull << 40; /* accessed */
-	observed[8] ^= 1ull << 41;         /* busy */
+	observed[8] ^= 1ull << 41;	   /* busy */
 	cr_assert_eq(differences(NULL), 0);
 }
 
@@ -135,8 +135,11 @@ Test(gdt, cpu_number_is_fixed_for_its_cpu)
 Test(gdt, layout_of_32bit_linux)
 {
 	const struct gdt_layout *layout = gdt_layout(false, 255);
-	uint64_t want[32] = { [12] = 0x00cf9b000000ffff, [18] = 0x00409b000000ffff,
-			      [26] = 0x00cf93000000ffff, [31] = 0xc1008b123000206b }, is[32];
+	uint64_t want[32] = { [12] = 0x00cf9b000000ffff,
+			      [18] = 0x00409b000000ffff,
+			      [26] = 0x00cf93000000ffff,
+			      [31] = 0xc1008b123000206b },
+		 is[32];
 	uint16_t index[32];
 
 	memcpy(is, want, sizeof(is));

@@ -37,8 +37,8 @@ Test(duration, go_style)
 
 Test(duration, bare_numbers_and_nonsense_are_refused)
 {
-	static const char *const bad[] = { "", "1", "1000", "s", "1x", "1s2", "-1s", "+1s", " 1s",
-					   "1s ", "1 s", ".s", "1e3s", "ms" };
+	static const char *const bad[] = { "",	  "1",	 "1000", "s",	"1x", "1s2",  "-1s",
+					   "+1s", " 1s", "1s ",	 "1 s", ".s", "1e3s", "ms" };
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		cr_assert_eq(refused(bad[i]), -EINVAL, "'%s'", bad[i]);
@@ -46,8 +46,14 @@ Test(duration, bare_numbers_and_nonsense_are_refused)
 
 Test(duration, too_short_or_long_is_refused)
 {
-	static const char *const bad[] = { "0s", "0ms", "99ms", "0.05s", "25h", "2d",
-					   "18446744073709551616s", "18446744073709551615h",
+	static const char *const bad[] = { "0s",
+					   "0ms",
+					   "99ms",
+					   "0.05s",
+					   "25h",
+					   "2d",
+					   "18446744073709551616s",
+					   "18446744073709551615h",
 					   "99999999999999999999d" };
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)

@@ -71,8 +71,8 @@ Test(event, seq_has_no_gaps)
 
 Test(event, hostile_message_stays_on_one_line)
 {
-	json_t *back = emitted(event_new(&stream, "t", SEVERITY_INFO, 1, 1,
-					 "a\n{\"b\":1}\x1b[2J\xff\"\\"));
+	json_t *back = emitted(
+		event_new(&stream, "t", SEVERITY_INFO, 1, 1, "a\n{\"b\":1}\x1b[2J\xff\"\\"));
 
 	cr_assert_eq(strchr(line, '\n'), line + line_len - 1);
 	cr_assert_null(strchr(line, 0x1b));
@@ -83,7 +83,8 @@ Test(event, hostile_message_stays_on_one_line)
 
 Test(event, too_long_is_cut_and_says_so)
 {
-	json_t *event = event_new(&stream, "t", SEVERITY_INFO, 1, 1, "m"), *list = json_array(), *back;
+	json_t *event = event_new(&stream, "t", SEVERITY_INFO, 1, 1, "m"), *list = json_array(),
+	       *back;
 
 	for (int i = 0; i < 4000; i++)
 		json_array_append_new(list, event_hex(i));

@@ -19,9 +19,12 @@ TestSuite(finding, .fini = teardown);
 
 static struct difference gate(unsigned int vector, uint64_t value)
 {
-	return (struct difference){ .object = { .check = CHECK_IDT, .kind = OBJECT_IDT_GATE,
-						.vcpu = OBJECT_SHARED, .index = vector },
-				    .size = 16, .observed = { value } };
+	return (struct difference){ .object = { .check = CHECK_IDT,
+						.kind = OBJECT_IDT_GATE,
+						.vcpu = OBJECT_SHARED,
+						.index = vector },
+				    .size = 16,
+				    .observed = { value } };
 }
 
 static enum finding_news report(struct difference difference, uint64_t mono_ns)
@@ -33,7 +36,8 @@ static enum finding_news report(struct difference difference, uint64_t mono_ns)
 	return news;
 }
 
-static const struct finding_scope gates = { .check = CHECK_IDT, .vcpu = OBJECT_SHARED,
+static const struct finding_scope gates = { .check = CHECK_IDT,
+					    .vcpu = OBJECT_SHARED,
 					    .table = -1 };
 
 Test(finding, opens_once_and_folds)

@@ -50,26 +50,29 @@
 #define reader_collect tested_reader_collect
 
 static int fake_registers_read_all(struct ka_vm *vm, struct ka_registers *registers, size_t max,
-			    size_t *ret_count);
+				   size_t *ret_count);
 static int fake_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count);
 static int fake_translate(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva,
-		   struct ka_translation *ret_translation);
+			  struct ka_translation *ret_translation);
 static int fake_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *symbols, size_t count,
-		     struct ka_kernel *ret_kernel);
-static int fake_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name, void *buf,
-		     size_t len);
+			    struct ka_kernel *ret_kernel);
+static int fake_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name,
+			    void *buf, size_t len);
 static int fake_syscall_table_find(struct ka_vm *vm, const struct ka_kernel *kernel,
-			    enum ka_syscall_table_kind kind, struct ka_syscall_table *ret_table);
+				   enum ka_syscall_table_kind kind,
+				   struct ka_syscall_table *ret_table);
 static const struct ka_vm_info *fake_vm_info(const struct ka_vm *vm);
 static void fake_close(struct ka_vm *vm);
 
 /* With arguments, since some structs have the same names. */
-#define ka_registers_read_all(vm, registers, max, count) fake_registers_read_all(vm, registers, max, count)
+#define ka_registers_read_all(vm, registers, max, count)                                           \
+	fake_registers_read_all(vm, registers, max, count)
 #define ka_readv(vm, pieces, count) fake_readv(vm, pieces, count)
 #define ka_translate(vm, paging, gva, translation) fake_translate(vm, paging, gva, translation)
 #define ka_kernel_find(vm, symbols, count, kernel) fake_kernel_find(vm, symbols, count, kernel)
 #define ka_symbol_read(vm, kernel, name, buf, len) fake_symbol_read(vm, kernel, name, buf, len)
-#define ka_syscall_table_find(vm, kernel, kind, table) fake_syscall_table_find(vm, kernel, kind, table)
+#define ka_syscall_table_find(vm, kernel, kind, table)                                             \
+	fake_syscall_table_find(vm, kernel, kind, table)
 #define ka_vm_info(vm) fake_vm_info(vm)
 #define ka_close(vm) fake_close(vm)
 
@@ -87,7 +90,11 @@ enum {
 	PAGE = 4096,
 	MEMORY_PAGES = 64,
 	/* Pages of memory. */
-	P_IDT = 1, P_IDT_COPY = 2, P_SYSCALLS = 4, P_GDT = 8 /* one a vCPU */, P_GDT_COPY = 12,
+	P_IDT = 1,
+	P_IDT_COPY = 2,
+	P_SYSCALLS = 4,
+	P_GDT = 8 /* one a vCPU */,
+	P_GDT_COPY = 12,
 	REMAPS = 8,
 };
 
@@ -96,8 +103,8 @@ static const uint64_t gva_idt = 0xfffffe0000000000, gva_gdt = 0xfffffe0000001000
 		      link_text = 0xffffffff81000000, link_table = 0xffffffff82000300;
 
 struct remap {
-	uint64_t gva;  /* of a page */
-	int vcpu;      /* -1: all */
+	uint64_t gva; /* of a page */
+	int vcpu;     /* -1: all */
 	unsigned int page;
 };
 
@@ -171,14 +178,14 @@ static int fake_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count)
 }
 
 static int fake_translate(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva,
-		   struct ka_translation *ret_translation)
+			  struct ka_translation *ret_translation)
 {
 	(void)vm;
 	return walk(paging->root, gva, &ret_translation->gpa);
 }
 
 static int fake_registers_read_all(struct ka_vm *vm, struct ka_registers *registers, size_t max,
-			    size_t *ret_count)
+				   size_t *ret_count)
 {
 	(void)vm;
 	if (fake.gone)
@@ -190,7 +197,7 @@ static int fake_registers_read_all(struct ka_vm *vm, struct ka_registers *regist
 }
 
 static int fake_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *symbols, size_t count,
-		     struct ka_kernel *ret_kernel)
+			    struct ka_kernel *ret_kernel)
 {
 	(void)vm;
 	if (fake.kernel_hidden)
@@ -209,8 +216,8 @@ static int fake_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *sy
 	return 0;
 }
 
-static int fake_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name, void *buf,
-		     size_t len)
+static int fake_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name,
+			    void *buf, size_t len)
 {
 	(void)vm, (void)kernel;
 	if (strcmp(name, "system_state"))
@@ -220,7 +227,8 @@ static int fake_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, co
 }
 
 static int fake_syscall_table_find(struct ka_vm *vm, const struct ka_kernel *kernel,
-			    enum ka_syscall_table_kind kind, struct ka_syscall_table *ret_table)
+				   enum ka_syscall_table_kind kind,
+				   struct ka_syscall_table *ret_table)
 {
 	(void)vm;
 	if (kind != KA_SYSCALL_NATIVE)
@@ -270,9 +278,10 @@ static void boot(uint64_t slide)
 	fake.slide = slide;
 	fake.system_state = 3;
 	for (unsigned int v = 0; v < 256; v++)
-		gate_put(P_IDT, v, v < 32   ? link_text + slide + 0x1000 + 0x40 * v :
-				   v < 0xec ? link_text + slide + 0x4000 + 8 * (v - 32) :
-					      link_text + slide + 0x8000 + 0x40 * (v - 0xec));
+		gate_put(P_IDT, v,
+			 v < 32	    ? link_text + slide + 0x1000 + 0x40 * v
+			 : v < 0xec ? link_text + slide + 0x4000 + 8 * (v - 32)
+				    : link_text + slide + 0x8000 + 0x40 * (v - 0xec));
 	for (unsigned int n = 0; n < SYSCALLS; n++)
 		*syscall_entry(n) = link_text + slide + 0x10000 + 0x40 * n;
 	for (unsigned int v = 0; v < VCPUS; v++) {
@@ -280,8 +289,13 @@ static void boot(uint64_t slide)
 		gdt(v)[8] += (uint64_t)v << 16; /* TSS base */
 		gdt(v)[15] += v;
 		fake.registers[v] = (struct ka_registers){
-			.vcpu = v, .cr0 = 0x80050033, .cr3 = v + 1, .cr4 = 0x6f0, .efer = 0xd01,
-			.gdtr = { gva_gdt + v * PAGE, 127 }, .idtr = { gva_idt, 4095 },
+			.vcpu = v,
+			.cr0 = 0x80050033,
+			.cr3 = v + 1,
+			.cr4 = 0x6f0,
+			.efer = 0xd01,
+			.gdtr = { gva_gdt + v * PAGE, 127 },
+			.idtr = { gva_idt, 4095 },
 			.lstar = link_text + slide + 0x80,
 		};
 	}
@@ -337,10 +351,16 @@ static void setup(void)
 
 	memset(&fake, 0, sizeof(fake));
 	fake.vcpus = VCPUS;
-	fake.info = (struct ka_vm_info){ .key = 1, .pid = 42, .start_ticks = 91823, .vcpus = VCPUS,
-					 .name = "web01", .hypervisor = "qemu", .manager = "none",
+	fake.info = (struct ka_vm_info){ .key = 1,
+					 .pid = 42,
+					 .start_ticks = 91823,
+					 .vcpus = VCPUS,
+					 .name = "web01",
+					 .hypervisor = "qemu",
+					 .manager = "none",
 					 .uuid = "11111111-2222-3333-4444-555555555555",
-					 .id_source = "cmdline", .id_confidence = "high" };
+					 .id_source = "cmdline",
+					 .id_confidence = "high" };
 	boot(0x1200000);
 	symbols_load();
 	events = json_array();
@@ -349,7 +369,9 @@ static void setup(void)
 	strcpy(store_path, "/tmp/kvmbpf-guest-XXXXXX");
 	fd = mkstemp(store_path);
 	close(fd);
-	watch = (struct watch){ .stream = &stream, .push_exact = true, .interval_ns = NS_PER_S,
+	watch = (struct watch){ .stream = &stream,
+				.push_exact = true,
+				.interval_ns = NS_PER_S,
 				.symbols = (const struct ka_symbols *const *)&fake.symbols,
 				.symbols_count = 1 };
 	cr_assert_eq(store_open(store_path, &watch.store, error), 0, "%s", error);
@@ -392,13 +414,13 @@ static void teardown(void)
 }
 
 /* Criterion does not count what fails after a test, so the schema is part of each. */
-#define GUEST_TEST(name)             \
-	static void body_##name(void); \
-	Test(guest, name)              \
-	{                              \
-		body_##name();         \
-		schema_holds();        \
-	}                              \
+#define GUEST_TEST(name)                                                                           \
+	static void body_##name(void);                                                             \
+	Test(guest, name)                                                                          \
+	{                                                                                          \
+		body_##name();                                                                     \
+		schema_holds();                                                                    \
+	}                                                                                          \
 	static void body_##name(void)
 
 TestSuite(guest, .init = setup, .fini = teardown, .timeout = 60);
@@ -414,8 +436,8 @@ static size_t events_of(const char *type)
 	size_t count = 0, i;
 	json_t *event;
 
-	json_array_foreach(events, i, event)
-		count += !strcmp(json_string_value(json_object_get(event, "type")), type);
+	json_array_foreach(events, i, event) count +=
+		!strcmp(json_string_value(json_object_get(event, "type")), type);
 	return count;
 }
 
@@ -456,7 +478,8 @@ static json_t *violation(size_t total, const char *kind, json_int_t index, json_
 {
 	json_t *event;
 
-	cr_assert_eq(events_of("integrity.violation"), total, "%zu", events_of("integrity.violation"));
+	cr_assert_eq(events_of("integrity.violation"), total, "%zu",
+		     events_of("integrity.violation"));
 	event = last_event("integrity.violation", 0);
 	cr_assert_str_eq(text_at(event, "object", "kind"), kind);
 	if (index >= 0)
@@ -518,7 +541,8 @@ GUEST_TEST(second_vm_of_a_build_is_held_against_the_store)
 	gate_put(P_IDT, 0xf3, link_text + fake.slide + 0x6000 + 8 * 7); /* this CPU lacks it */
 	guest_start();
 	cycles(3);
-	cr_assert_str_eq(text_at(last_event("baseline.recorded", 0), "baseline", "trigger"), "store");
+	cr_assert_str_eq(text_at(last_event("baseline.recorded", 0), "baseline", "trigger"),
+			 "store");
 	violation(1, "syscall_entry", 59, 0);
 }
 
@@ -573,7 +597,8 @@ GUEST_TEST(open_findings_end_with_their_boot)
 	boot(0x3400000);
 	cycles(3);
 	cr_assert_str_eq(json_string_value(json_object_get(last_event("integrity.restored", 0),
-							   "restored_to")), "new_baseline");
+							   "restored_to")),
+			 "new_baseline");
 	cr_assert_eq(guest->findings.count, 0);
 }
 
@@ -755,7 +780,8 @@ GUEST_TEST(idtr_swap_between_two_polls_is_seen_by_push)
 	pushed(0, KA_CHANGED_IDTR);
 	violation(1, "idtr", -1, 0);
 	cr_assert_str_eq(json_string_value(json_object_get(last_event("integrity.violation", 0),
-							   "detected_by")), "push");
+							   "detected_by")),
+			 "push");
 	cr_assert_eq(events_of("integrity.restored"), 1);
 	cr_assert(guest->check_now);
 }
@@ -859,8 +885,9 @@ GUEST_TEST(gate_outside_of_the_text_at_the_first_baseline)
 {
 	gate_put(P_IDT, 0x80, gva_other + 0x80);
 	cycles(5);
-	cr_assert_str_eq(json_string_value(json_object_get(violation(1, "idt_gate", 0x80, 0),
-							   "reason")), "outside_text");
+	cr_assert_str_eq(
+		json_string_value(json_object_get(violation(1, "idt_gate", 0x80, 0), "reason")),
+		"outside_text");
 }
 
 GUEST_TEST(reserved_vectors_keep_their_early_stubs)

@@ -45,19 +45,22 @@ static int reopen(void)
 
 static void fill(void)
 {
-	content = (struct content){ .long_mode = true, .release = "6.1.0-1-amd64",
+	content = (struct content){ .long_mode = true,
+				    .release = "6.1.0-1-amd64",
 				    .trust = "tofu",
 				    .recorded_at = "2026-01-02T03:04:05.000000000Z" };
 	content.count[CONTENT_GDT] = 16;
-	content.entry[CONTENT_GDT][1] = (struct content_entry){ { 0x00cf9a000000ffff }, false, true };
+	content.entry[CONTENT_GDT][1] =
+		(struct content_entry){ { 0x00cf9a000000ffff }, false, true };
 	content.count[CONTENT_IDT] = 256;
 	for (int i = 0; i < 256; i++)
 		content.entry[CONTENT_IDT][i] = (struct content_entry){
-			{ 0x81008e0000100000 + i, 0xffffffff }, true, true };
+			{ 0x81008e0000100000 + i, 0xffffffff }, true, true
+		};
 	content.count[CONTENT_SYSCALL] = 400;
 	for (int i = 0; i < 400; i++)
-		content.entry[CONTENT_SYSCALL][i] = (struct content_entry){
-			{ 0xffffffff81000000 + 16 * i }, true, true };
+		content.entry[CONTENT_SYSCALL][i] =
+			(struct content_entry){ { 0xffffffff81000000 + 16 * i }, true, true };
 }
 
 static void save(void)
@@ -97,11 +100,19 @@ Test(store, contents_come_back)
 
 Test(store, boots_and_places_come_back)
 {
-	struct store_boot boot = { .vm_id = "vm", .vm_name = "web01", .fingerprint = "aa",
-				   .kernel_key = "k", .generation = 1, .slide = 0x1000000,
-				   .recorded_at = "now" }, found;
-	struct view view = { .gva = 0xfffffe0000001000, .limit = 127, .pages = 2,
-			     .gpa = { 0x1000, 0x2000 } }, place = { 0 };
+	struct store_boot boot = { .vm_id = "vm",
+				   .vm_name = "web01",
+				   .fingerprint = "aa",
+				   .kernel_key = "k",
+				   .generation = 1,
+				   .slide = 0x1000000,
+				   .recorded_at = "now" },
+			  found;
+	struct view view = { .gva = 0xfffffe0000001000,
+			     .limit = 127,
+			     .pages = 2,
+			     .gpa = { 0x1000, 0x2000 } },
+		    place = { 0 };
 
 	cr_assert_eq(reopen(), 0, "%s", error);
 	cr_assert_eq(store_boot_find(store, "vm", NULL, &found), -ENOENT);
@@ -125,8 +136,12 @@ Test(store, boots_and_places_come_back)
 
 Test(store, old_boots_are_forgotten)
 {
-	struct store_boot boot = { .vm_id = "vm", .vm_name = "n", .fingerprint = "a",
-				   .kernel_key = "k", .recorded_at = "now" }, found;
+	struct store_boot boot = { .vm_id = "vm",
+				   .vm_name = "n",
+				   .fingerprint = "a",
+				   .kernel_key = "k",
+				   .recorded_at = "now" },
+			  found;
 
 	cr_assert_eq(reopen(), 0, "%s", error);
 	for (boot.generation = 1; boot.generation <= 40; boot.generation++) {
@@ -140,7 +155,8 @@ Test(store, old_boots_are_forgotten)
 Test(store, an_edited_or_missing_row_is_damage)
 {
 	static const char *const damage[] = {
-		"UPDATE content SET value = '0x0000000000000001' WHERE object = 'syscall' AND idx = 3",
+		"UPDATE content SET value = '0x0000000000000001' WHERE object = 'syscall' AND idx "
+		"= 3",
 		"UPDATE content SET value = 'zz' WHERE object = 'idt' AND idx = 3",
 		"UPDATE content SET value = '0x1' WHERE object = 'syscall' AND idx = 3",
 		"UPDATE content SET relative = 7 WHERE object = 'idt' AND idx = 0",
@@ -196,8 +212,9 @@ Test(store, a_bad_place_is_damage)
 
 Test(store, other_files_are_refused_and_left_alone)
 {
-	static const char text[] = "these are notes and no database, and they are long enough to be "
-				   "more than a header of a hundred bytes, which is what SQLite reads";
+	static const char text[] =
+		"these are notes and no database, and they are long enough to be "
+		"more than a header of a hundred bytes, which is what SQLite reads";
 	char back[sizeof(text)] = "";
 	int fd = open(path, O_CREAT | O_RDWR, 0600);
 

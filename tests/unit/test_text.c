@@ -18,8 +18,13 @@ Test(text, hex_has_all_digits)
 
 Test(text, hex_is_read_back_and_nothing_else)
 {
-	static const char *const bad[] = { "", "0x", "0x1", "2a", "0X000000000000002a",
-					   "0x000000000000002A", "0x000000000000002a ",
+	static const char *const bad[] = { "",
+					   "0x",
+					   "0x1",
+					   "2a",
+					   "0X000000000000002a",
+					   "0x000000000000002A",
+					   "0x000000000000002a ",
 					   "0x00000000000000000000000000000002a" };
 	uint64_t value[2] = { 0, 0 };
 	unsigned int size = 0;
@@ -58,8 +63,11 @@ Test(text, hostile_strings_are_cleaned)
 	cr_assert_eq(strlen(buf), 10);
 	text_clean(buf, sizeof(buf), "\xf4\x90\x80\x80");
 	cr_assert_eq(strlen(buf), 12);
-	text_clean(buf, sizeof(buf), "\xe2\x80\xae" "evil\x7f\xc2\x9b");
-	cr_assert_str_eq(buf, "\xef\xbf\xbd" "evil\xef\xbf\xbd\xef\xbf\xbd");
+	text_clean(buf, sizeof(buf),
+		   "\xe2\x80\xae"
+		   "evil\x7f\xc2\x9b");
+	cr_assert_str_eq(buf, "\xef\xbf\xbd"
+			      "evil\xef\xbf\xbd\xef\xbf\xbd");
 	text_clean(tiny, sizeof(tiny), "ab\xc3\xa9");
 	cr_assert_str_eq(tiny, "ab");
 }

@@ -7,24 +7,25 @@
 const struct check checks[CHECKS] = {
 	[CHECK_GDT] = { "KVMBPF-GDT-001", "gdt", SEVERITY_CRITICAL, "T1014", "TA0005" },
 	[CHECK_IDT] = { "KVMBPF-IDT-001", "idt", SEVERITY_CRITICAL, "T1014", "TA0005" },
-	[CHECK_SYSCALL_TABLE] = { "KVMBPF-SYSCALL-001", "syscall_table", SEVERITY_CRITICAL,
-				  "T1014", "TA0005" },
+	[CHECK_SYSCALL_TABLE] = { "KVMBPF-SYSCALL-001", "syscall_table", SEVERITY_CRITICAL, "T1014",
+				  "TA0005" },
 	/* T1562 was merged into T1685, tactic TA0112, in ATT&CK v19. */
 	[CHECK_CR0_WP] = { "KVMBPF-CR0WP-001", "cr0_wp", SEVERITY_HIGH, "T1685", "TA0112" },
 };
 
 const char *severity_name(enum severity severity)
 {
-	static const char *const names[] = { "unknown", "info", "low", "medium", "high",
-					     "critical" };
+	static const char *const names[] = {
+		"unknown", "info", "low", "medium", "high", "critical"
+	};
 
 	return severity <= SEVERITY_CRITICAL ? names[severity] : names[0];
 }
 
 const char *coverage_name(enum coverage_state state)
 {
-	static const char *const names[COVERAGE_STATES] = { "stale", "observed", "sampled",
-							    "stale", "unobservable" };
+	static const char *const names[COVERAGE_STATES] = { "stale", "observed", "sampled", "stale",
+							    "unobservable" };
 
 	return state < COVERAGE_STATES ? names[state] : names[COVERAGE_NONE];
 }

@@ -10,19 +10,17 @@
 #include <string.h>
 
 static const struct gdt_range linux64[] = {
-	{ 8, 8, GDT_TSS },   { 9, 9, GDT_UPPER },   { 10, 10, GDT_LDT },
+	{ 8, 8, GDT_TSS },     { 9, 9, GDT_UPPER }, { 10, 10, GDT_LDT },
 	{ 11, 11, GDT_UPPER }, { 12, 14, GDT_TLS }, { 15, 15, GDT_PER_CPU },
 };
 
 static const struct gdt_range linux32[] = {
-	{ 6, 8, GDT_TLS },
-	{ 16, 16, GDT_TSS },
-	{ 17, 17, GDT_LDT },
-	{ 18, 22, GDT_MOVING },  /* PNP BIOS */
-	{ 23, 25, GDT_MOVING },  /* APM BIOS */
-	{ 26, 26, GDT_MOVING },  /* espfix: its base is patched on each use */
+	{ 6, 8, GDT_TLS },	 { 16, 16, GDT_TSS },
+	{ 17, 17, GDT_LDT },	 { 18, 22, GDT_MOVING }, /* PNP BIOS */
+	{ 23, 25, GDT_MOVING },				 /* APM BIOS */
+	{ 26, 26, GDT_MOVING },	 /* espfix: its base is patched on each use */
 	{ 27, 28, GDT_PER_CPU }, /* per-CPU data; stack canary or CPU number */
-	{ 31, 31, GDT_TSS },     /* double fault */
+	{ 31, 31, GDT_TSS },	 /* double fault */
 };
 
 /* Another system: nothing is known to be the same elsewhere, and task switches set busy bits. */

@@ -8,12 +8,13 @@
 #include <stdint.h>
 
 enum gdt_rule {
-	GDT_FIXED,   /* of the kernel build: same on all vCPUs and boots, but for the accessed bit */
+	GDT_FIXED, /* of the kernel build: same on all vCPUs and boots, but for the accessed bit */
 	GDT_PER_CPU, /* fixed for one vCPU of one boot */
 	GDT_TSS,     /* as GDT_PER_CPU, and its busy bit flips with each task switch or LTR */
 	GDT_LDT,     /* none, or an LDT anywhere in the kernel's half */
 	GDT_TLS,     /* none, or user segments: what set_thread_area(2) can make */
-	GDT_MOVING,  /* base and limit are set before each use: BIOS calls and espfix of 32-bit kernels */
+	GDT_MOVING,  /* base and limit are set before each use: BIOS calls and espfix of 32-bit
+			kernels */
 	GDT_UPPER,   /* second half of the one before */
 };
 

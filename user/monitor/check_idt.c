@@ -74,8 +74,8 @@ bool idt_gate_is_early(const struct ka_kernel *kernel, bool long_mode, unsigned 
 
 	if (vector >= FIRST_EXTERNAL_VECTOR)
 		return false;
-	/* In .init.text, whose memory is given away: idt_setup_early_handler() fills all 32 vectors,
-	 * and those that are reserved are never set again. 9 bytes each, 13 with ENDBR. */
+	/* In .init.text, whose memory is given away: idt_setup_early_handler() fills all 32
+	 * vectors, and those that are reserved are never set again. 9 bytes each, 13 with ENDBR. */
 	name = ka_kernel_name(kernel, idt_gate_handler(long_mode, raw), &offset);
 	return name && !strcmp(name, "early_idt_handler_array") &&
 	       (offset == 9 * (uint64_t)vector || offset == 13 * (uint64_t)vector);

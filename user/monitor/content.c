@@ -82,8 +82,8 @@ void content_take_gdt(struct content *content, const struct gdt_layout *layout,
 	}
 }
 
-void content_take_idt(struct content *content, const struct ka_kernel *kernel,
-		      const uint8_t *bytes, size_t len)
+void content_take_idt(struct content *content, const struct ka_kernel *kernel, const uint8_t *bytes,
+		      size_t len)
 {
 	unsigned int size = idt_gate_size(content->long_mode);
 
@@ -150,8 +150,8 @@ void content_apply_idt(const struct content *content, const struct ka_kernel *ke
 }
 
 void content_apply_syscalls(const struct content *content, enum content_object object,
-			    const struct ka_kernel *kernel, unsigned int entry_size,
-			    uint8_t *bytes, size_t len)
+			    const struct ka_kernel *kernel, unsigned int entry_size, uint8_t *bytes,
+			    size_t len)
 {
 	unsigned int count = entry_count(len, entry_size);
 

@@ -19,15 +19,15 @@ enum content_object {
 enum { CONTENT_MAX = 1024, CONTENT_DIGEST_MAX = 33 };
 
 struct content_entry {
-	uint64_t value[2];  /* an address in it is as linked where `relative` */
+	uint64_t value[2]; /* an address in it is as linked where `relative` */
 	bool relative;
-	bool kept;          /* false: differs by CPU or boot, nothing is known */
+	bool kept; /* false: differs by CPU or boot, nothing is known */
 };
 
 struct content {
 	bool long_mode;
 	char release[65];
-	char trust[16];          /* "tofu", "reference" */
+	char trust[16]; /* "tofu", "reference" */
 	char recorded_at[32];
 	unsigned int count[CONTENT_OBJECTS];
 	struct content_entry entry[CONTENT_OBJECTS][CONTENT_MAX];
@@ -44,8 +44,8 @@ unsigned int content_kept(const struct content *content);
 /* From bytes of a running guest into `content`. `len` in bytes. */
 void content_take_gdt(struct content *content, const struct gdt_layout *layout,
 		      const uint8_t *bytes, size_t len);
-void content_take_idt(struct content *content, const struct ka_kernel *kernel,
-		      const uint8_t *bytes, size_t len);
+void content_take_idt(struct content *content, const struct ka_kernel *kernel, const uint8_t *bytes,
+		      size_t len);
 void content_take_syscalls(struct content *content, enum content_object object,
 			   const struct ka_kernel *kernel, unsigned int entry_size,
 			   const uint8_t *bytes, size_t len);
@@ -59,7 +59,7 @@ void content_apply_gdt(const struct content *content, const struct gdt_layout *l
 void content_apply_idt(const struct content *content, const struct ka_kernel *kernel,
 		       uint8_t *bytes, size_t len);
 void content_apply_syscalls(const struct content *content, enum content_object object,
-			    const struct ka_kernel *kernel, unsigned int entry_size,
-			    uint8_t *bytes, size_t len);
+			    const struct ka_kernel *kernel, unsigned int entry_size, uint8_t *bytes,
+			    size_t len);
 
 #endif

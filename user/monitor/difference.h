@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One watched object that is not as its baseline has it: plain data, from the checks to findings. */
+/* One watched object that is not as its baseline has it: plain data, from the checks to findings.
+ */
 #ifndef MONITOR_DIFFERENCE_H
 #define MONITOR_DIFFERENCE_H
 
@@ -24,8 +25,8 @@ enum { OBJECT_SHARED = -1 };
 struct object_key {
 	enum check_id check;
 	enum object_kind kind;
-	int table;          /* enum ka_syscall_table_kind, else 0 */
-	int vcpu;           /* OBJECT_SHARED: one object for all vCPUs */
+	int table;	    /* enum ka_syscall_table_kind, else 0 */
+	int vcpu;	    /* OBJECT_SHARED: one object for all vCPUs */
 	unsigned int index; /* of the entry; 0 where there is one object only */
 };
 
@@ -37,14 +38,14 @@ struct place {
 
 struct difference {
 	struct object_key object;
-	unsigned int vcpu;        /* one that sees it */
-	uint64_t gva, gpa;        /* of the object; 0 for a register */
-	unsigned int size;        /* bytes of a value: 4, 8 or 16 */
+	unsigned int vcpu; /* one that sees it */
+	uint64_t gva, gpa; /* of the object; 0 for a register */
+	unsigned int size; /* bytes of a value: 4, 8 or 16 */
 	uint64_t expected[2], observed[2];
 	struct place expected_place, observed_place; /* a table that moved */
 	bool long_mode;
-	bool outside_text;        /* unchanged, but its handler is outside of the kernel's text */
-	const char *detected_by;  /* "poll", "push" */
+	bool outside_text;	 /* unchanged, but its handler is outside of the kernel's text */
+	const char *detected_by; /* "poll", "push" */
 };
 
 /* A place: the value is where it lies. */

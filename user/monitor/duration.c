@@ -14,12 +14,8 @@ static const struct unit {
 	uint64_t ns;
 } units[] = {
 	/* "ms" before "m": the longer name wins. */
-	{ "ms", NS_PER_MS },
-	{ "us", NS_PER_US },
-	{ "s", NS_PER_S },
-	{ "m", 60 * NS_PER_S },
-	{ "h", 3600 * NS_PER_S },
-	{ "d", 24 * 3600 * NS_PER_S },
+	{ "ms", NS_PER_MS },	{ "us", NS_PER_US },	  { "s", NS_PER_S },
+	{ "m", 60 * NS_PER_S }, { "h", 3600 * NS_PER_S }, { "d", 24 * 3600 * NS_PER_S },
 };
 
 static const uint64_t duration_min = 100 * NS_PER_MS, duration_max = 24 * 3600 * NS_PER_S;

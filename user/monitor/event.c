@@ -27,8 +27,8 @@ static const char *uuid_text(char buf[static TEXT_UUID_MAX], sd_id128_t id)
 int event_stream_init(struct event_stream *stream)
 {
 	/* Made for this program with `systemd-id128 new`, as machine-id(5) asks. */
-	static const sd_id128_t app = SD_ID128_MAKE(5b, 0c, 1d, 7e, 2a, 94, 4f, 31, 8e, 66, c0, 3f,
-						    9a, 17, d2, 48);
+	static const sd_id128_t app =
+		SD_ID128_MAKE(5b, 0c, 1d, 7e, 2a, 94, 4f, 31, 8e, 66, c0, 3f, 9a, 17, d2, 48);
 	char name[sizeof(stream->host.name)] = "";
 	sd_id128_t boot, host, run;
 	int r;

@@ -11,7 +11,7 @@
 enum { EVENT_LINE_MAX = 16 * 1024 };
 
 struct event_host {
-	char id[TEXT_UUID_MAX];  /* hash of the machine id */
+	char id[TEXT_UUID_MAX]; /* hash of the machine id */
 	char boot_id[TEXT_UUID_MAX];
 	char name[256];
 };

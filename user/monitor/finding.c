@@ -122,9 +122,9 @@ int finding_report(struct finding_table *table, const struct finding_owner *owne
 		news = FINDING_CHANGED;
 	} else {
 		news = mono_ns > finding->reported_mono_ns &&
-				       mono_ns - finding->reported_mono_ns >= reminder ?
-			       FINDING_REMINDER :
-			       FINDING_FOLDED;
+				       mono_ns - finding->reported_mono_ns >= reminder
+			       ? FINDING_REMINDER
+			       : FINDING_FOLDED;
 	}
 	finding->difference = *difference;
 	finding->last_seen_ns = real_ns;

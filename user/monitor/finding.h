@@ -11,20 +11,20 @@ enum { FINDING_ID_MAX = 33, FINDINGS_MAX = 4096 };
 
 struct finding {
 	char id[FINDING_ID_MAX];
-	struct difference difference;  /* as last seen */
-	uint64_t first_seen_ns, last_seen_ns;        /* CLOCK_REALTIME */
+	struct difference difference;	      /* as last seen */
+	uint64_t first_seen_ns, last_seen_ns; /* CLOCK_REALTIME */
 	uint64_t opened_mono_ns, reported_mono_ns;
-	uint64_t count;                /* times seen */
-	uint64_t round;                /* in which it was last seen */
-	uint64_t last_ok_ns;           /* of its check when it opened; 0: never */
+	uint64_t count;	     /* times seen */
+	uint64_t round;	     /* in which it was last seen */
+	uint64_t last_ok_ns; /* of its check when it opened; 0: never */
 };
 
 /* What became of a difference that was reported. */
 enum finding_news {
-	FINDING_OPENED,   /* tell */
+	FINDING_OPENED,	  /* tell */
 	FINDING_CHANGED,  /* was open with another value: tell */
 	FINDING_REMINDER, /* open for long: tell again */
-	FINDING_FOLDED,   /* counted only */
+	FINDING_FOLDED,	  /* counted only */
 };
 
 struct finding_table {
@@ -32,7 +32,7 @@ struct finding_table {
 	size_t count, max;
 	uint64_t round;
 	uint64_t reminder_ns;
-	uint64_t suppressed;      /* differences beyond FINDINGS_MAX */
+	uint64_t suppressed; /* differences beyond FINDINGS_MAX */
 };
 
 /* Whose findings they are: enters each id. */
@@ -57,9 +57,9 @@ int finding_report(struct finding_table *table, const struct finding_owner *owne
 /* Which findings a look at the guest speaks for. */
 struct finding_scope {
 	enum check_id check;
-	int vcpu;         /* OBJECT_SHARED: shared objects */
-	int table;        /* -1: any */
-	bool registers;   /* true: a place (GDTR, IDTR, table); false: entries and bits */
+	int vcpu;	/* OBJECT_SHARED: shared objects */
+	int table;	/* -1: any */
+	bool registers; /* true: a place (GDTR, IDTR, table); false: entries and bits */
 };
 
 /* Takes one finding of this scope that this round did not see out of the table. False: no more. */

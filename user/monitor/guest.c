@@ -80,7 +80,8 @@ void guest_free(struct guest *guest)
 	free(guest);
 }
 
-/* Out of paging for good: real mode, as after a reset or INIT. A nested guest's CR0 says nothing. */
+/* Out of paging for good: real mode, as after a reset or INIT. A nested guest's CR0 says nothing.
+ */
 static bool paging_off(const struct ka_registers *registers)
 {
 	return !(registers->cr0 & CR0_PG) &&
@@ -118,8 +119,8 @@ static void stale_all(struct guest *guest, const char *reason)
 	for (size_t i = 0; i < guest->vcpu_count; i++)
 		for (int check = 0; check < CHECKS; check++)
 			coverage_set(&guest->vcpus[i].coverage[check],
-				     guest->vcpus[i].usable == -EOPNOTSUPP ? COVERAGE_UNOBSERVABLE :
-									     COVERAGE_STALE,
+				     guest->vcpus[i].usable == -EOPNOTSUPP ? COVERAGE_UNOBSERVABLE
+									   : COVERAGE_STALE,
 				     reason, real_ns);
 }
 
@@ -146,7 +147,8 @@ static bool kernel_found_late(struct guest *guest)
 	    guest->cycles % LATE_KERNEL_CYCLES)
 		return false;
 	return !ka_kernel_find(guest->vm, guest->watch->symbols, guest->watch->symbols_count,
-			       &kernel) && kernel.symbols;
+			       &kernel) &&
+	       kernel.symbols;
 }
 
 static int watch_read(struct guest *guest)
@@ -157,8 +159,7 @@ static int watch_read(struct guest *guest)
 	for (size_t i = 0; i < guest->vcpu_count; i++) {
 		const struct guest_vcpu *vcpu = &guest->vcpus[i];
 
-		if (!vcpu->usable && vcpu->phase == VCPU_JUDGED &&
-		    tables_emptied(&vcpu->registers))
+		if (!vcpu->usable && vcpu->phase == VCPU_JUDGED && tables_emptied(&vcpu->registers))
 			guest->going_down = true;
 	}
 	return r;
@@ -168,7 +169,8 @@ static int watch_cycle(struct guest *guest)
 {
 	int r = watch_read(guest);
 
-	/* A torn read, or registers and page tables of different moments: the second read decides. */
+	/* A torn read, or registers and page tables of different moments: the second read decides.
+	 */
 	if (!r && guest_differs(guest)) {
 		r = guest_scan_registers(guest);
 		if (!r)

@@ -17,7 +17,7 @@ struct watch {
 	struct store *store;
 	const struct ka_symbols *const *symbols;
 	size_t symbols_count;
-	bool push_exact;         /* each change of a watched register is pushed */
+	bool push_exact;	 /* each change of a watched register is pushed */
 	const char *push_reason; /* why not */
 	uint64_t interval_ns;
 };
@@ -33,13 +33,13 @@ enum vcpu_phase {
 struct guest_vcpu {
 	unsigned int id;
 	enum vcpu_phase phase;
-	unsigned int still;          /* reads in a row that found the same */
-	bool present;                /* in the last read of the registers */
-	int usable;                  /* 0 or -errno: ka_registers_usable() */
+	unsigned int still; /* reads in a row that found the same */
+	bool present;	    /* in the last read of the registers */
+	int usable;	    /* 0 or -errno: ka_registers_usable() */
 	struct ka_registers registers;
 	struct ka_paging paging;
 	bool long_mode;
-	bool idt_shared;             /* expected to be the same frames as the first vCPU's */
+	bool idt_shared; /* expected to be the same frames as the first vCPU's */
 	struct view gdt_expected, gdt_accepted, gdt;
 	struct view idt_expected, idt;
 	struct view table[SYSCALL_TABLES]; /* its place through this vCPU's page tables */
@@ -50,10 +50,10 @@ enum guest_phase { GUEST_WAITING, GUEST_WATCHED };
 
 /* How long the objects must have stood still before they are a baseline. */
 enum kernel_certainty {
-	KERNEL_RUNNING,   /* system_state says so */
-	KERNEL_LIKELY,    /* no symbols, but it looks like one that is up */
-	KERNEL_UNLIKELY,  /* nothing speaks for a kernel that we know */
-	KERNEL_BOOTING,   /* system_state says not yet */
+	KERNEL_RUNNING,	 /* system_state says so */
+	KERNEL_LIKELY,	 /* no symbols, but it looks like one that is up */
+	KERNEL_UNLIKELY, /* nothing speaks for a kernel that we know */
+	KERNEL_BOOTING,	 /* system_state says not yet */
 };
 
 struct guest_table {
@@ -70,22 +70,22 @@ struct guest {
 	uint64_t appeared_mono_ns;
 
 	enum guest_phase phase;
-	bool reset_seen;       /* its first vCPU left paging: another boot will come */
-	bool going_down;       /* the kernel has emptied its IDTR, as it does before a reboot or kexec */
-	bool boots_before;     /* this run has recorded a boot of it */
-	bool same_boot;        /* the baseline is made anew for the same boot: its kernel was found late */
-	bool check_now;        /* something pushed asks for a look */
+	bool reset_seen; /* its first vCPU left paging: another boot will come */
+	bool going_down; /* the kernel has emptied its IDTR, as it does before a reboot or kexec */
+	bool boots_before; /* this run has recorded a boot of it */
+	bool same_boot; /* the baseline is made anew for the same boot: its kernel was found late */
+	bool check_now; /* something pushed asks for a look */
 	unsigned int generation;
 	uint64_t cycles;
 
-	bool kernel_found;     /* `kernel` is filled; its symbols may still be NULL */
-	int kernel_error;      /* of the last search */
+	bool kernel_found;		    /* `kernel` is filled; its symbols may still be NULL */
+	int kernel_error;		    /* of the last search */
 	uint64_t kernel_lstar, kernel_idtr; /* at the last search */
 	struct ka_kernel kernel;
 	struct guest_table table[SYSCALL_TABLES];
 	const char *table_reason; /* why there is none */
 	unsigned int still;
-	uint64_t still_since_ns;  /* CLOCK_MONOTONIC */
+	uint64_t still_since_ns; /* CLOCK_MONOTONIC */
 
 	char baseline_id[33], baseline_digest[CONTENT_DIGEST_MAX], baseline_recorded_at[32];
 	char baseline_trust[16], baseline_trigger[16], boot_id[33];
@@ -100,9 +100,9 @@ struct guest {
 	struct reader reader;
 	struct finding_table findings;
 	bool changed_coverage;
-	uint64_t changes_lost;     /* pushes lost since the last cycle */
-	uint64_t cycle_us;         /* what the last cycle took */
-	uint64_t judged;           /* cycles with a baseline */
+	uint64_t changes_lost; /* pushes lost since the last cycle */
+	uint64_t cycle_us;     /* what the last cycle took */
+	uint64_t judged;       /* cycles with a baseline */
 };
 
 /* Takes the VM over, also on failure. */

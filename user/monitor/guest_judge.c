@@ -45,8 +45,9 @@ static void look_report(struct look *look, const struct guest_vcpu *vcpu,
 /* What this look has seen to be in order again. */
 static void look_sweep(struct look *look, enum check_id check, int vcpu, int table, bool registers)
 {
-	const struct finding_scope scope = { .check = check, .vcpu = vcpu, .table = table,
-					     .registers = registers };
+	const struct finding_scope scope = {
+		.check = check, .vcpu = vcpu, .table = table, .registers = registers
+	};
 	struct finding finding;
 
 	while (finding_sweep(&look->guest->findings, &scope, &finding))
@@ -64,8 +65,8 @@ static void look_done(struct look *look, struct guest_vcpu *vcpu, enum check_id 
 static void look_failed(struct look *look, struct guest_vcpu *vcpu, enum check_id check, int error)
 {
 	coverage_set(&vcpu->coverage[check],
-		     error == -EOPNOTSUPP || error == -EPERM ? COVERAGE_UNOBSERVABLE :
-							       COVERAGE_STALE,
+		     error == -EOPNOTSUPP || error == -EPERM ? COVERAGE_UNOBSERVABLE
+							     : COVERAGE_STALE,
 		     scan_reason(error), look->real_ns);
 }
 
@@ -135,12 +136,13 @@ static size_t gdt_found(const struct guest_vcpu *vcpu, uint16_t *index, size_t m
 
 static void judge_gdt(struct look *look, struct guest_vcpu *vcpu)
 {
-	struct object_key object = { .check = CHECK_GDT, .kind = OBJECT_GDTR,
+	struct object_key object = { .check = CHECK_GDT,
+				     .kind = OBJECT_GDTR,
 				     .vcpu = (int)vcpu->id };
 	const struct gdt_layout *layout = gdt_layout(vcpu->long_mode, vcpu->gdt_expected.limit);
 	/* What is expected has no accessed bit; a reader wants the value that stood there last. */
-	const struct view *expected = vcpu->gdt_accepted.len ? &vcpu->gdt_accepted :
-							       &vcpu->gdt_expected;
+	const struct view *expected =
+		vcpu->gdt_accepted.len ? &vcpu->gdt_accepted : &vcpu->gdt_expected;
 	uint16_t index[VIEW_GDT_BYTES / 8];
 	size_t count = 0;
 
@@ -185,7 +187,8 @@ static bool gate_outside_text(const struct guest *guest, unsigned int vector)
 
 static void judge_gates(struct look *look, const struct guest_vcpu *vcpu, int key_vcpu)
 {
-	struct object_key object = { .check = CHECK_IDT, .kind = OBJECT_IDT_GATE,
+	struct object_key object = { .check = CHECK_IDT,
+				     .kind = OBJECT_IDT_GATE,
 				     .vcpu = key_vcpu };
 	unsigned int size = idt_gate_size(vcpu->long_mode), next = 0;
 	struct view observed = vcpu->idt;
@@ -200,8 +203,8 @@ static void judge_gates(struct look *look, const struct guest_vcpu *vcpu, int ke
 		object.index = index[i];
 		judge_entry(look, vcpu, &object, size, size, &vcpu->idt_expected, &observed, false);
 	}
-	/* Those that were wrong from the start, where they are as they were. A copy of them that one
-	 * vCPU was led to is not told again: that it was led there is. */
+	/* Those that were wrong from the start, where they are as they were. A copy of them that
+	 * one vCPU was led to is not told again: that it was led there is. */
 	if (key_vcpu != OBJECT_SHARED && vcpu->idt_shared)
 		return;
 	for (unsigned int vector = 0; vector < len / size && vector < KA_IDT_MAX; vector++) {
@@ -218,7 +221,8 @@ static void judge_gates(struct look *look, const struct guest_vcpu *vcpu, int ke
 
 static void judge_idt(struct look *look, struct guest_vcpu *vcpu, bool *shared_done)
 {
-	struct object_key object = { .check = CHECK_IDT, .kind = OBJECT_IDTR,
+	struct object_key object = { .check = CHECK_IDT,
+				     .kind = OBJECT_IDTR,
 				     .vcpu = (int)vcpu->id };
 	bool shared;
 
@@ -243,8 +247,10 @@ static void judge_idt(struct look *look, struct guest_vcpu *vcpu, bool *shared_d
 static void judge_table(struct look *look, const struct guest_vcpu *vcpu, int t)
 {
 	struct guest_table *table = &look->guest->table[t];
-	struct object_key object = { .check = CHECK_SYSCALL_TABLE, .kind = OBJECT_SYSCALL_TABLE,
-				     .table = t, .vcpu = OBJECT_SHARED };
+	struct object_key object = { .check = CHECK_SYSCALL_TABLE,
+				     .kind = OBJECT_SYSCALL_TABLE,
+				     .table = t,
+				     .vcpu = OBJECT_SHARED };
 	unsigned int size = table->where.entry_size;
 	uint16_t index[KA_SYSCALLS_MAX];
 	size_t count;
@@ -294,10 +300,12 @@ static void judge_syscalls(struct look *look, struct guest_vcpu *vcpu, int error
 	}
 	for (int t = 0; t < SYSCALL_TABLES; t++) {
 		struct object_key object = { .check = CHECK_SYSCALL_TABLE,
-					     .kind = OBJECT_SYSCALL_TABLE, .table = t,
+					     .kind = OBJECT_SYSCALL_TABLE,
+					     .table = t,
 					     .vcpu = (int)vcpu->id };
 
-		/* A user CR3 under KPTI does not map the table, and cannot lead a call to another. */
+		/* A user CR3 under KPTI does not map the table, and cannot lead a call to another.
+		 */
 		if (!guest->table[t].known || vcpu->table[t].error)
 			continue;
 		judge_place(look, vcpu, &object, &guest->table[t].expected, &vcpu->table[t]);
@@ -380,9 +388,9 @@ bool guest_differs(const struct guest *guest)
 
 static void vcpu_unjudged(struct look *look, struct guest_vcpu *vcpu)
 {
-	const char *reason = !vcpu->present ? "no such vCPU now" :
-			     vcpu->usable   ? scan_reason(vcpu->usable) :
-					      "the vCPU comes up: no baseline of it yet";
+	const char *reason = !vcpu->present ? "no such vCPU now"
+			     : vcpu->usable ? scan_reason(vcpu->usable)
+					    : "the vCPU comes up: no baseline of it yet";
 
 	for (int check = 0; check < CHECKS; check++)
 		coverage_set(&vcpu->coverage[check],
@@ -392,7 +400,9 @@ static void vcpu_unjudged(struct look *look, struct guest_vcpu *vcpu)
 
 void guest_judge(struct guest *guest)
 {
-	struct look look = { .guest = guest, .real_ns = clock_real(), .mono_ns = clock_mono(),
+	struct look look = { .guest = guest,
+			     .real_ns = clock_real(),
+			     .mono_ns = clock_mono(),
 			     .detected_by = "poll" };
 	bool shared_done = false, tables_done = false;
 	unsigned int table_differences = 0;
@@ -431,7 +441,9 @@ static void judge_pushed_place(struct look *look, struct guest_vcpu *vcpu, enum 
 		.kind = check == CHECK_GDT ? OBJECT_GDTR : OBJECT_IDTR,
 		.vcpu = (int)vcpu->id,
 	};
-	struct view observed = { .gva = reg->base, .limit = reg->limit, .len = expected->len,
+	struct view observed = { .gva = reg->base,
+				 .limit = reg->limit,
+				 .len = expected->len,
 				 .pages = expected->pages };
 	struct ka_translation translation;
 

@@ -88,7 +88,9 @@ static void kernel_find(struct guest *guest, const struct guest_vcpu *boot_vcpu)
 	if (r < 0)
 		memset(&guest->kernel, 0, sizeof(guest->kernel));
 	log_debug("%s: kernel: %s, build-id %s, slide 0x%" PRIx64, guest->info.name,
-		  r < 0 ? strerror(-r) : guest->kernel.symbols ? "found" : "no symbols",
+		  r < 0			  ? strerror(-r)
+		  : guest->kernel.symbols ? "found"
+					  : "no symbols",
 		  guest->kernel.build_id, guest->kernel.slide);
 	tables_find(guest);
 }
@@ -101,7 +103,8 @@ static enum kernel_certainty certainty_of(struct guest *guest, const struct gues
 
 	if (guest->kernel.symbols &&
 	    !ka_symbol_read(guest->vm, &guest->kernel, "system_state", &state, sizeof(state)))
-		/* SYSTEM_RUNNING is 3, and was 2 before 5.16 (a name for freeing initmem came in). */
+		/* SYSTEM_RUNNING is 3, and was 2 before 5.16 (a name for freeing initmem came in).
+		 */
 		return state >= 2 && state <= SYSTEM_STATE_MAX ? KERNEL_RUNNING : KERNEL_BOOTING;
 	/* Firmware and boot loaders live in the lower half. */
 	if (registers->idtr.base < half)
@@ -117,9 +120,8 @@ bool guest_kernel_replaced(struct guest *guest)
 {
 	struct ka_kernel kernel;
 
-	if (!guest->kernel.symbols ||
-	    ka_kernel_find(guest->vm, guest->watch->symbols, guest->watch->symbols_count,
-			   &kernel) < 0)
+	if (!guest->kernel.symbols || ka_kernel_find(guest->vm, guest->watch->symbols,
+						     guest->watch->symbols_count, &kernel) < 0)
 		return false;
 	/* LSTAR alone may be a hook; ka_kernel_find() wants the IDT and the build-id to agree. */
 	return kernel.symbols && (kernel.slide != guest->kernel.slide ||
@@ -352,8 +354,9 @@ static int generation_find(const struct guest *guest, const char *fingerprint,
 		*ret_again = false;
 		return 0;
 	}
-	r = guest->boots_before ? -ENOENT :
-				  store_boot_find(guest->watch->store, guest->id, fingerprint, &latest);
+	r = guest->boots_before
+		    ? -ENOENT
+		    : store_boot_find(guest->watch->store, guest->id, fingerprint, &latest);
 	*ret_again = !r;
 	if (r == -ENOENT)
 		r = store_boot_find(guest->watch->store, guest->id, NULL, &latest);
@@ -464,7 +467,9 @@ static int baseline_make(struct guest *guest, uint64_t real_ns)
 		return r;
 	}
 	baseline_describe(guest, &boot, content,
-			  guest->boots_before && !guest->same_boot ? "reboot" : known ? "store" : "first");
+			  guest->boots_before && !guest->same_boot ? "reboot"
+			  : known				   ? "store"
+								   : "first");
 	return 0;
 }
 
@@ -474,8 +479,8 @@ static void set_all(struct guest *guest, enum coverage_state state, const char *
 	for (size_t i = 0; i < guest->vcpu_count; i++)
 		for (int check = 0; check < CHECKS; check++)
 			coverage_set(&guest->vcpus[i].coverage[check],
-				     guest->vcpus[i].usable == -EOPNOTSUPP ?
-					     COVERAGE_UNOBSERVABLE : state,
+				     guest->vcpus[i].usable == -EOPNOTSUPP ? COVERAGE_UNOBSERVABLE
+									   : state,
 				     reason, real_ns);
 }
 
@@ -532,8 +537,9 @@ void guest_record(struct guest *guest)
 	candidate(guest, mono_ns);
 	if (!record_is_due(certainty, guest->still, mono_ns - guest->still_since_ns)) {
 		set_all(guest, COVERAGE_STALE,
-			certainty == KERNEL_BOOTING ? "the guest's kernel is not up yet" :
-						      "no baseline yet: the objects must stand still",
+			certainty == KERNEL_BOOTING
+				? "the guest's kernel is not up yet"
+				: "no baseline yet: the objects must stand still",
 			real_ns);
 		return;
 	}

@@ -37,8 +37,9 @@ static const char *judge(const struct health *health, const struct health_view *
 	sink_counters(view->sink, &sink);
 	return ok < view->count || counters.ringbuf_lost > health->lost ||
 			       sink.dropped > health->dropped || sink.last_error ||
-			       health->cycles_missed > health->missed ?
-		       "degraded" : "ok";
+			       health->cycles_missed > health->missed
+		       ? "degraded"
+		       : "ok";
 }
 
 bool health_changed(const struct health *health, const struct health_view *view)
@@ -61,7 +62,8 @@ static json_t *sinks_json(const struct sink *sink)
 			 (json_int_t)counters.queued_bytes, "delivered",
 			 (json_int_t)counters.delivered, "dropped", (json_int_t)counters.dropped);
 	if (counters.last_error)
-		json_object_set_new(json, "last_error", json_string(strerror(-counters.last_error)));
+		json_object_set_new(json, "last_error",
+				    json_string(strerror(-counters.last_error)));
 	return json_pack("[o]", json);
 }
 
@@ -102,9 +104,9 @@ static void emit_part(const struct part *part, json_t *check_states)
 				      (json_int_t)counters.state_busy, "read_errors",
 				      (json_int_t)counters.read_errors));
 	json_object_set_new(event, "sinks", sinks_json(view->sink));
-	json_object_set_new(event, "part",
-			    json_pack("{s:i, s:i}", "index", (int)part->index, "count",
-				      (int)part->count));
+	json_object_set_new(
+		event, "part",
+		json_pack("{s:i, s:i}", "index", (int)part->index, "count", (int)part->count));
 	json_object_set_new(event, "checks", check_states);
 	event_emit(view->stream, event);
 }

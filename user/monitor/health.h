@@ -8,7 +8,7 @@
 
 struct health {
 	uint64_t cycles_done, cycles_late, cycles_missed, cycles_pushed;
-	uint64_t told_mono_ns;   /* last time */
+	uint64_t told_mono_ns; /* last time */
 	/* As last told, to notice a change. */
 	const char *state;
 	size_t total, ok, blind;

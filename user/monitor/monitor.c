@@ -41,7 +41,8 @@ struct watched {
 	uint64_t due_ns;
 };
 
-/* What ka_host_dispatch() tells is worked on after it returned: it is not to be called back into. */
+/* What ka_host_dispatch() tells is worked on after it returned: it is not to be called back into.
+ */
 struct pending {
 	enum { PENDING_APPEARED, PENDING_GONE, PENDING_PUSHED } kind;
 	uint64_t key;
@@ -138,8 +139,10 @@ static struct health_view health_view(struct monitor *monitor)
 {
 	for (size_t i = 0; i < monitor->count; i++)
 		monitor->guests[i] = monitor->watched[i]->guest;
-	return (struct health_view){ .stream = &monitor->stream, .guests = monitor->guests,
-				     .count = monitor->count, .host = monitor->host,
+	return (struct health_view){ .stream = &monitor->stream,
+				     .guests = monitor->guests,
+				     .count = monitor->count,
+				     .host = monitor->host,
 				     .sink = monitor->sink };
 }
 
@@ -196,9 +199,9 @@ static void once_judge(struct monitor *monitor, bool late)
 		violations |= guest->findings.count;
 		complete &= guest_complete(guest);
 	}
-	monitor->status = violations ? MONITOR_VIOLATIONS :
-			  complete   ? MONITOR_OK :
-				       MONITOR_INCOMPLETE;
+	monitor->status = violations ? MONITOR_VIOLATIONS
+			  : complete ? MONITOR_OK
+				     : MONITOR_INCOMPLETE;
 	monitor->stopping = true;
 	sd_event_exit(monitor->event, 0);
 }
@@ -268,9 +271,8 @@ static int watched_add(struct monitor *monitor, struct guest *guest)
 	if (watched && all && guests) {
 		*watched = (struct watched){ .monitor = monitor, .guest = guest };
 		/* Spread over the interval, so that a thousand VMs do not all come due at once. */
-		watched->due_ns = clock_mono() +
-				  guest->info.key * 0x9e3779b97f4a7c15ull % 1000 *
-					  (monitor->watch.interval_ns / 1000);
+		watched->due_ns = clock_mono() + guest->info.key * 0x9e3779b97f4a7c15ull % 1000 *
+							 (monitor->watch.interval_ns / 1000);
 		r = sd_event_add_time(monitor->event, &watched->timer, CLOCK_MONOTONIC,
 				      watched->due_ns / NS_PER_US, TIMER_ACCURACY_US, on_timer,
 				      watched);
@@ -513,9 +515,11 @@ static enum monitor_exit symbols_open(struct monitor *monitor)
 		int r = ka_symbols_load(files->items[i], &symbols);
 
 		if (r < 0) {
-			log_error("%s: %s", files->items[i],
-				  r == -ENODATA ? "no symbols in it (a stub?): give the vmlinuz or vmlinux"
-						: strerror(-r));
+			log_error(
+				"%s: %s", files->items[i],
+				r == -ENODATA
+					? "no symbols in it (a stub?): give the vmlinuz or vmlinux"
+					: strerror(-r));
 			return MONITOR_USAGE;
 		}
 		monitor->symbols[monitor->watch.symbols_count++] = symbols;
@@ -542,9 +546,10 @@ static enum monitor_exit host_open(struct monitor *monitor)
 
 	if (r < 0) {
 		log_error("this host cannot be watched: %s",
-			  r == -EPERM ? "missing privileges: run as root" :
-			  r == -EOPNOTSUPP ? "no KVM, no BTF, or no support for its vendor; see "
-					     "`kvmbpf probe`" : strerror(-r));
+			  r == -EPERM	     ? "missing privileges: run as root"
+			  : r == -EOPNOTSUPP ? "no KVM, no BTF, or no support for its vendor; see "
+					       "`kvmbpf probe`"
+					     : strerror(-r));
 		return MONITOR_UNSUPPORTED;
 	}
 	push = feature_find(ka_host_features(monitor->host), "push_exit");
@@ -626,8 +631,8 @@ static int loop_open(struct monitor *monitor)
 	if (r >= 0)
 		r = sink_watch(monitor);
 	if (r >= 0)
-		r = sd_event_add_io(monitor->event, &monitor->host_source, ka_host_fd(monitor->host),
-				    EPOLLIN, on_host, monitor);
+		r = sd_event_add_io(monitor->event, &monitor->host_source,
+				    ka_host_fd(monitor->host), EPOLLIN, on_host, monitor);
 	/* Registers that were pushed come before the timers that read them anew. */
 	if (r >= 0)
 		r = sd_event_source_set_priority(monitor->host_source, SD_EVENT_PRIORITY_IMPORTANT);
@@ -643,7 +648,8 @@ static void loop_run(struct monitor *monitor)
 {
 	int r;
 
-	monitor->once_end_ns = clock_mono() + ONCE_CYCLES * monitor->watch.interval_ns + 5 * NS_PER_S;
+	monitor->once_end_ns =
+		clock_mono() + ONCE_CYCLES * monitor->watch.interval_ns + 5 * NS_PER_S;
 	tell_health(monitor, "starting");
 	sd_notify(0, "READY=1\nSTATUS=Watching");
 	dispatch(monitor);
@@ -710,9 +716,9 @@ enum monitor_exit monitor_run(const struct options *options)
 
 enum monitor_exit monitor_version(void)
 {
-	static const char *const states[] = { [KA_FEATURE_ON] = "on",
-					      [KA_FEATURE_FALLBACK] = "fallback",
-					      [KA_FEATURE_OFF] = "off" };
+	static const char *const states[] = {
+		[KA_FEATURE_ON] = "on", [KA_FEATURE_FALLBACK] = "fallback", [KA_FEATURE_OFF] = "off"
+	};
 	struct ka_probe probe;
 	int r;
 

@@ -33,7 +33,8 @@ static const struct argp_option option_table[] = {
 	{ "exclude-vm", OPTION_EXCLUDE, "PID|UUID|NAME", 0, "Do not watch it; may be repeated", 0 },
 	{ "vmlinux", OPTION_SYMBOLS, "FILE", 0,
 	  "Symbols of a guest kernel: vmlinuz as packaged, vmlinux, System.map or kallsyms text; "
-	  "may be repeated, and is matched by build-id", 0 },
+	  "may be repeated, and is matched by build-id",
+	  0 },
 	{ "system-map", OPTION_SYMBOLS, "FILE", 0, "The same", 0 },
 	{ "store", OPTION_STORE, "FILE", 0,
 	  "Kernel Object Store (default /var/lib/kvmbpf/store.db)", 0 },
@@ -114,10 +115,13 @@ int options_parse(int argc, char **argv, struct options *ret_options)
 	static const struct argp argp = {
 		.options = option_table,
 		.parser = option_parse,
-		.doc = "Watches the kernels of this host's KVM guests, from the host, and writes what "
+		.doc = "Watches the kernels of this host's KVM guests, from the host, and writes "
+		       "what "
 		       "it finds as lines of JSON.\v"
-		       "Exit status: 0 ok, 1 failure, 2 usage, 3 unsupported host or missing privilege, "
-		       "and with --once: 4 violations found, 5 VM not found, 6 not every check could "
+		       "Exit status: 0 ok, 1 failure, 2 usage, 3 unsupported host or missing "
+		       "privilege, "
+		       "and with --once: 4 violations found, 5 VM not found, 6 not every check "
+		       "could "
 		       "look. See kvmbpf-monitor(8).",
 	};
 	struct options options = {

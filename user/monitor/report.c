@@ -53,8 +53,8 @@ static json_t *event_about(const struct guest *guest, const char *type, enum sev
 
 void report_discovered(const struct guest *guest)
 {
-	bool encrypted = guest->vcpu_count &&
-			 (guest->vcpus[0].registers.flags & KA_REGISTERS_ENCRYPTED);
+	bool encrypted =
+		guest->vcpu_count && (guest->vcpus[0].registers.flags & KA_REGISTERS_ENCRYPTED);
 	char message[256];
 	json_t *event;
 
@@ -160,8 +160,7 @@ static void set_symbol(const struct guest *guest, json_t *object, uint64_t addre
 		set(object, "symbol", event_string(symbol));
 }
 
-static void set_descriptor(json_t *json, const struct difference *difference,
-			   const uint64_t raw[2])
+static void set_descriptor(json_t *json, const struct difference *difference, const uint64_t raw[2])
 {
 	struct ka_descriptor descriptor;
 
@@ -197,8 +196,8 @@ static json_t *value_json(const struct guest *guest, const struct difference *di
 			  bool observed)
 {
 	const uint64_t *raw = observed ? difference->observed : difference->expected;
-	const struct place *place = observed ? &difference->observed_place :
-					       &difference->expected_place;
+	const struct place *place =
+		observed ? &difference->observed_place : &difference->expected_place;
 	char buf[TEXT_HEX_MAX];
 	json_t *json = json_object();
 
@@ -324,8 +323,8 @@ static json_t *finding_event(const struct guest *guest, const struct finding *fi
 {
 	const struct difference *difference = &finding->difference;
 	bool violation = state[0] != 'r';
-	enum severity severity = violation ? checks[difference->object.check].severity :
-					     SEVERITY_INFO;
+	enum severity severity =
+		violation ? checks[difference->object.check].severity : SEVERITY_INFO;
 	const struct check *check = &checks[difference->object.check];
 	char text[320], message[640];
 	json_t *event;
@@ -358,14 +357,15 @@ static const char *violation_text(const struct difference *difference)
 void report_violation(const struct guest *guest, const struct finding *finding)
 {
 	const struct difference *difference = &finding->difference;
-	json_t *event = finding_event(guest, finding, "integrity.violation",
-				      violation_text(difference),
-				      finding->count > 1 ? "ongoing" : "open",
-				      finding->last_seen_ns, finding->reported_mono_ns);
+	json_t *event =
+		finding_event(guest, finding, "integrity.violation", violation_text(difference),
+			      finding->count > 1 ? "ongoing" : "open", finding->last_seen_ns,
+			      finding->reported_mono_ns);
 
 	set(event, "reason",
-	    json_string(difference->outside_text ? "outside_text" :
-			object_is_place(difference->object.kind) ? "moved" : "changed"));
+	    json_string(difference->outside_text		   ? "outside_text"
+			: object_is_place(difference->object.kind) ? "moved"
+								   : "changed"));
 	if (finding->last_ok_ns)
 		set(event, "last_ok", event_time(finding->last_ok_ns));
 	emit(guest, event);
@@ -375,7 +375,8 @@ void report_restored(const struct guest *guest, const struct finding *finding,
 		     const char *restored_to, uint64_t real_ns, uint64_t mono_ns)
 {
 	bool baseline = !strcmp(restored_to, "baseline");
-	uint64_t open_ns = mono_ns > finding->opened_mono_ns ? mono_ns - finding->opened_mono_ns : 0;
+	uint64_t open_ns =
+		mono_ns > finding->opened_mono_ns ? mono_ns - finding->opened_mono_ns : 0;
 	json_t *event = finding_event(guest, finding, "integrity.restored",
 				      baseline ? "restored" : "belongs to an earlier boot",
 				      "restored", real_ns, mono_ns);
@@ -395,8 +396,8 @@ json_t *report_check_state(const struct guest *guest, const struct guest_vcpu *v
 	json_t *json;
 
 	json = json_pack("{s:s, s:o, s:s, s:i, s:s, s:o, s:{s:I, s:I, s:I, s:I}}", "vm", guest->id,
-			 "name", event_string(guest->info.name), "check", checks[check].name, "vcpu",
-			 (int)vcpu->id, "state", coverage_name(coverage->state), "since",
+			 "name", event_string(guest->info.name), "check", checks[check].name,
+			 "vcpu", (int)vcpu->id, "state", coverage_name(coverage->state), "since",
 			 event_time(coverage->since_ns), "cycles", "observed",
 			 (json_int_t)coverage->cycles[COVERAGE_OBSERVED], "sampled",
 			 (json_int_t)coverage->cycles[COVERAGE_SAMPLED], "stale",
@@ -430,7 +431,8 @@ void report_coverage(struct guest *guest)
 			struct coverage *coverage = &guest->vcpus[i].coverage[check];
 
 			/* A VM begins unseen: vm.discovered has told as much. */
-			if (coverage->reported == COVERAGE_NONE && coverage->state == COVERAGE_STALE)
+			if (coverage->reported == COVERAGE_NONE &&
+			    coverage->state == COVERAGE_STALE)
 				coverage->reported = COVERAGE_STALE;
 			if (coverage->state == coverage->reported)
 				continue;

@@ -34,7 +34,8 @@ struct sink {
 
 static int file_open(const char *path)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
+	int fd =
+		open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
 
 	return fd < 0 ? -errno : fd;
 }
@@ -155,7 +156,8 @@ static bool line_evict(struct sink *sink, enum severity severity)
 {
 	struct line *line, *victim = NULL;
 
-	TAILQ_FOREACH(line, &sink->queue, entry) {
+	TAILQ_FOREACH(line, &sink->queue, entry)
+	{
 		if (line == TAILQ_FIRST(&sink->queue) && sink->written)
 			continue;
 		if (line->severity <= severity && (!victim || line->severity < victim->severity))

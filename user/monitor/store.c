@@ -103,10 +103,10 @@ static int bind(sqlite3_stmt *statement, const char *types, ...)
 
 	va_start(args, types);
 	for (int i = 1; types[i - 1] && code == SQLITE_OK; i++)
-		code = types[i - 1] == 's' ?
-			       sqlite3_bind_text(statement, i, va_arg(args, const char *), -1,
-						 SQLITE_TRANSIENT) :
-			       sqlite3_bind_int64(statement, i, va_arg(args, int64_t));
+		code = types[i - 1] == 's'
+			       ? sqlite3_bind_text(statement, i, va_arg(args, const char *), -1,
+						   SQLITE_TRANSIENT)
+			       : sqlite3_bind_int64(statement, i, va_arg(args, int64_t));
 	va_end(args);
 	return error_of(code);
 }
@@ -258,13 +258,17 @@ static int boots_validate(struct store *store)
 	struct view view;
 	int r;
 
-	r = prepare(store, "SELECT vm_id, generation, vm_name, fingerprint, kernel_key, slide, "
-			   "recorded_at FROM boot", &boots);
+	r = prepare(store,
+		    "SELECT vm_id, generation, vm_name, fingerprint, kernel_key, slide, "
+		    "recorded_at FROM boot",
+		    &boots);
 	while (!r && (r = step(boots)) > 0)
 		r = boot_read(boots, &boot);
 	if (!r)
-		r = prepare(store, "SELECT page, gva, gpa, size FROM place ORDER BY vm_id, "
-				   "generation, object, vcpu, page", &places);
+		r = prepare(store,
+			    "SELECT page, gva, gpa, size FROM place ORDER BY vm_id, "
+			    "generation, object, vcpu, page",
+			    &places);
 	while (!r && (r = step(places)) > 0) {
 		if (sqlite3_column_int64(places, 0) == 0)
 			view = (struct view){ 0 };
@@ -322,18 +326,23 @@ static void error_describe(const char *path, int error, struct store *store, cha
 	switch (error) {
 	case -EBADMSG:
 		snprintf(buf, STORE_ERROR_MAX,
-			 "%s is damaged, or not a store of kvmbpf: keep it for a look, restore a copy "
-			 "or give another --store; a new one begins with new baselines", path);
+			 "%s is damaged, or not a store of kvmbpf: keep it for a look, restore a "
+			 "copy "
+			 "or give another --store; a new one begins with new baselines",
+			 path);
 		break;
 	case -EPROTONOSUPPORT:
 		snprintf(buf, STORE_ERROR_MAX,
-			 "%s was made by a newer version of kvmbpf: use that one, or another --store",
+			 "%s was made by a newer version of kvmbpf: use that one, or another "
+			 "--store",
 			 path);
 		break;
 	case -EROFS:
 		snprintf(buf, STORE_ERROR_MAX,
-			 "%s cannot be written (%s): give the monitor write permission for it and its "
-			 "folder, or another --store", path, said);
+			 "%s cannot be written (%s): give the monitor write permission for it and "
+			 "its "
+			 "folder, or another --store",
+			 path, said);
 		break;
 	case -EBUSY:
 		snprintf(buf, STORE_ERROR_MAX,
@@ -342,7 +351,8 @@ static void error_describe(const char *path, int error, struct store *store, cha
 	case -ENOENT:
 		snprintf(buf, STORE_ERROR_MAX,
 			 "%s cannot be opened or created (%s): make its folder, or give another "
-			 "--store", path, said);
+			 "--store",
+			 path, said);
 		break;
 	default:
 		snprintf(buf, STORE_ERROR_MAX, "%s: %s", path, said);
@@ -484,8 +494,10 @@ int store_content_load(struct store *store, const char *key, struct content *ret
 
 	if (!content)
 		return -ENOMEM;
-	r = prepare(store, "SELECT id, release, long_mode, trust, recorded_at, digest, gdt, idt, "
-			   "syscall, syscall_ia32 FROM kernel WHERE key = ?", &kernel);
+	r = prepare(store,
+		    "SELECT id, release, long_mode, trust, recorded_at, digest, gdt, idt, "
+		    "syscall, syscall_ia32 FROM kernel WHERE key = ?",
+		    &kernel);
 	if (!r)
 		r = bind(kernel, "s", key);
 	if (!r)
@@ -494,7 +506,8 @@ int store_content_load(struct store *store, const char *key, struct content *ret
 		return r < 0 ? r : -ENOENT;
 	r = kernel_read(kernel, content, stored);
 	if (!r)
-		r = prepare(store, "SELECT object, idx, value, relative FROM content WHERE kernel = ?",
+		r = prepare(store,
+			    "SELECT object, idx, value, relative FROM content WHERE kernel = ?",
 			    &entries);
 	if (!r)
 		r = bind(entries, "i", (int64_t)sqlite3_column_int64(kernel, 0));
@@ -514,9 +527,10 @@ static const char *entry_symbol(const struct ka_kernel *kernel, const struct con
 				enum content_object object, const struct content_entry *entry,
 				char *buf, size_t size)
 {
-	uint64_t address = object == CONTENT_IDT ?
-				   idt_gate_handler(content->long_mode, entry->value) :
-				   entry->value[0], offset = 0;
+	uint64_t address = object == CONTENT_IDT
+				   ? idt_gate_handler(content->long_mode, entry->value)
+				   : entry->value[0],
+		 offset = 0;
 	const char *name = NULL;
 
 	if (object != CONTENT_GDT && entry->relative && kernel->symbols)
@@ -532,8 +546,10 @@ static int entries_save(struct store *store, int64_t kernel_id, const struct con
 {
 	_cleanup_statement_ sqlite3_stmt *statement = NULL;
 	char value[TEXT_HEX_MAX], symbol[256];
-	int r = prepare(store, "INSERT INTO content (kernel, object, idx, value, relative, symbol) "
-			       "VALUES (?, ?, ?, ?, ?, ?)", &statement);
+	int r = prepare(store,
+			"INSERT INTO content (kernel, object, idx, value, relative, symbol) "
+			"VALUES (?, ?, ?, ?, ?, ?)",
+			&statement);
 
 	for (unsigned int object = 0; object < CONTENT_OBJECTS; object++)
 		for (unsigned int i = 0; !r && i < content->count[object]; i++) {
@@ -563,8 +579,9 @@ int store_content_save(struct store *store, const char *key, const struct conten
 	int r;
 
 	content_digest(content, digest);
-	r = prepare(store, "INSERT INTO kernel (key, release, long_mode, trust, recorded_at, digest, "
-			   "gdt, idt, syscall, syscall_ia32) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	r = prepare(store,
+		    "INSERT INTO kernel (key, release, long_mode, trust, recorded_at, digest, "
+		    "gdt, idt, syscall, syscall_ia32) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		    &statement);
 	if (!r)
 		r = bind(statement, "ssisssiiii", key, content->release,
@@ -612,9 +629,11 @@ int store_boot_find(struct store *store, const char *vm_id, const char *fingerpr
 		    struct store_boot *ret_boot)
 {
 	_cleanup_statement_ sqlite3_stmt *statement = NULL;
-	int r = prepare(store, "SELECT vm_id, generation, vm_name, fingerprint, kernel_key, slide, "
-			       "recorded_at FROM boot WHERE vm_id = ?1 AND (?2 = '' OR "
-			       "fingerprint = ?2) ORDER BY generation DESC LIMIT 1", &statement);
+	int r = prepare(store,
+			"SELECT vm_id, generation, vm_name, fingerprint, kernel_key, slide, "
+			"recorded_at FROM boot WHERE vm_id = ?1 AND (?2 = '' OR "
+			"fingerprint = ?2) ORDER BY generation DESC LIMIT 1",
+			&statement);
 
 	if (!r)
 		r = bind(statement, "ss", vm_id, fingerprint ? fingerprint : "");
@@ -653,8 +672,9 @@ int store_boot_save(struct store *store, const struct store_boot *boot)
 {
 	_cleanup_statement_ sqlite3_stmt *statement = NULL;
 	char slide[TEXT_HEX_MAX];
-	int r = prepare(store, "INSERT OR REPLACE INTO boot (vm_id, generation, vm_name, fingerprint, "
-			       "kernel_key, slide, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+	int r = prepare(store,
+			"INSERT OR REPLACE INTO boot (vm_id, generation, vm_name, fingerprint, "
+			"kernel_key, slide, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
 			&statement);
 
 	if (!r)
@@ -696,8 +716,9 @@ int store_place_find(struct store *store, const char *vm_id, unsigned int genera
 {
 	_cleanup_statement_ sqlite3_stmt *statement = NULL;
 	struct view view = { 0 };
-	int r = prepare(store, "SELECT page, gva, gpa, size FROM place WHERE vm_id = ? AND "
-			       "generation = ? AND object = ? AND vcpu = ? ORDER BY page",
+	int r = prepare(store,
+			"SELECT page, gva, gpa, size FROM place WHERE vm_id = ? AND "
+			"generation = ? AND object = ? AND vcpu = ? ORDER BY page",
 			&statement);
 
 	if (!r)
@@ -720,8 +741,10 @@ int store_place_save(struct store *store, const char *vm_id, unsigned int genera
 {
 	_cleanup_statement_ sqlite3_stmt *statement = NULL;
 	char gva[TEXT_HEX_MAX], gpa[TEXT_HEX_MAX];
-	int r = prepare(store, "INSERT OR REPLACE INTO place (vm_id, generation, object, vcpu, page, "
-			       "gva, gpa, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", &statement);
+	int r = prepare(store,
+			"INSERT OR REPLACE INTO place (vm_id, generation, object, vcpu, page, "
+			"gva, gpa, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+			&statement);
 
 	for (unsigned int i = 0; !r && i < view->pages; i++) {
 		r = bind(statement, "sisiissi", vm_id, (int64_t)generation, object, (int64_t)vcpu,

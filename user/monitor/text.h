@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Text for events and for the store: hex values, times, and strings that a guest may have chosen. */
+/* Text for events and for the store: hex values, times, and strings that a guest may have chosen.
+ */
 #ifndef MONITOR_TEXT_H
 #define MONITOR_TEXT_H
 

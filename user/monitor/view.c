@@ -44,7 +44,8 @@ bool view_same_bytes(const struct view *a, const struct view *b)
 
 struct place view_place(const struct view *view)
 {
-	return (struct place){ .gva = view->gva, .gpa = view->pages ? view->gpa[0] : 0,
+	return (struct place){ .gva = view->gva,
+			       .gpa = view->pages ? view->gpa[0] : 0,
 			       .limit = view->limit };
 }
 
@@ -113,7 +114,8 @@ void reader_add(struct reader *reader, struct view *view, const struct ka_paging
 	while (done < view->len && view->pages < VIEW_PAGES && reader->count < reader->max) {
 		reader->pieces[reader->count++] = (struct ka_piece){
 			.paging = paging,
-			/* A table may be made to wrap around; the library refuses what is not canonical. */
+			/* A table may be made to wrap around; the library refuses what is not
+			   canonical. */
 			.address = view->gva + done,
 			.buf = contents ? view->bytes + done : NULL,
 			.len = part,

@@ -18,15 +18,15 @@ enum {
 
 struct view {
 	uint64_t gva;
-	uint32_t limit;  /* of the register that points at it; 0 for other tables */
-	uint32_t len;    /* bytes watched */
+	uint32_t limit; /* of the register that points at it; 0 for other tables */
+	uint32_t len;	/* bytes watched */
 	uint64_t gpa[VIEW_PAGES];
 	unsigned int pages;
-	int error;       /* of the last read: 0 or -errno */
-	bool contents;   /* bytes were asked for, not the place alone */
-	uint8_t *bytes;  /* `capacity` of them */
+	int error;	/* of the last read: 0 or -errno */
+	bool contents;	/* bytes were asked for, not the place alone */
+	uint8_t *bytes; /* `capacity` of them */
 	uint32_t capacity;
-	size_t piece;    /* first of its pieces in the reader */
+	size_t piece; /* first of its pieces in the reader */
 };
 
 /* Sets where the next read looks. */
