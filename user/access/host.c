@@ -259,8 +259,7 @@ static int try_push(struct ka_host *host, uint32_t vcpus, enum load_way way)
 	err = load_snapshot(host, vcpus, true, way);
 	if (err)
 		return err;
-	vendor_programs(host, &programs);
-	err = attach(host, programs.exit);
+	err = vendor_programs(host, &programs) ? attach(host, programs.exit) : -EOPNOTSUPP;
 	if (!err && way == LOAD_FENTRY)
 		err = attach(host, programs.load);
 	if (!err && way == LOAD_KPROBE)
