@@ -786,6 +786,44 @@ GUEST_TEST(idtr_swap_between_two_polls_is_seen_by_push)
 	cr_assert(guest->check_now);
 }
 
+/* The GDT of Linux's real-mode trampoline, as a reboot loads it (seen in the lab). */
+static void load_trampoline(void)
+{
+	fake.remap[fake.remaps++] = (struct remap){ 0x98000, -1, P_IDT_COPY };
+	fake.registers[0].gdtr = (struct ka_table_register){ 0x98030, 31 };
+	pushed(0, KA_CHANGED_GDTR);
+}
+
+GUEST_TEST(trampoline_before_a_reset_is_no_violation)
+{
+	baseline();
+	load_trampoline();
+	cycles(1);
+	fake.registers[0].cr0 &= ~(1ull << 31);
+	pushed(0, KA_CHANGED_CR0);
+	cycles(1);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+}
+
+GUEST_TEST(table_below_the_kernel_without_a_reset_is_reported)
+{
+	uint64_t deadline;
+	unsigned int before;
+
+	baseline();
+	before = events_of("integrity.violation");
+	deadline = clock_mono() + 5000000000ull;
+	load_trampoline();
+	fake.registers[0].gdtr = (struct ka_table_register){ gva_gdt, 127 };
+	pushed(0, KA_CHANGED_GDTR);
+	while (events_of("integrity.violation") == before && clock_mono() < deadline)
+		cycles(1);
+	cr_assert_eq(events_of("integrity.violation"), before + 1);
+	cr_assert_str_eq(text_at(last_event("integrity.violation", 0), "object", "kind"), "gdtr");
+	cycles(1);
+	cr_assert_eq(events_of("integrity.restored"), 1);
+}
+
 GUEST_TEST(syscall_entry_with_its_names)
 {
 	json_t *event;

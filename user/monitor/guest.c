@@ -14,6 +14,8 @@
 #include <string.h>
 
 enum { LATE_KERNEL_CYCLES = 30 };
+/* From a reboot's last instructions in paging mode to the reset itself, on an emulated host too. */
+#define HELD_NS (300 * 1000 * 1000ull)
 
 /* The UUID, or where the VMM gives none an id of this process on this host. */
 static void id_make(struct guest *guest)
@@ -101,6 +103,12 @@ static bool tables_emptied(const struct ka_registers *registers)
 	return register_empty(&registers->idtr) || register_empty(&registers->gdtr);
 }
 
+/* User space, or in a 32-bit kernel the first megabyte. */
+static bool below_kernel(const struct ka_registers *registers, uint64_t gva)
+{
+	return ka_long_mode(registers) ? !(gva >> 63) : gva < 1 << 20;
+}
+
 static void note_power(struct guest *guest, struct guest_vcpu *vcpu)
 {
 	if (!paging_off(&vcpu->registers))
@@ -151,6 +159,13 @@ static bool kernel_found_late(struct guest *guest)
 	       kernel.symbols;
 }
 
+/* Still where hold_trampoline() saw it, which is not judged yet. */
+static bool in_trampoline(const struct guest_vcpu *vcpu)
+{
+	return vcpu->held_changed && (below_kernel(&vcpu->registers, vcpu->registers.gdtr.base) ||
+				      below_kernel(&vcpu->registers, vcpu->registers.idtr.base));
+}
+
 static int watch_read(struct guest *guest)
 {
 	int r = guest_scan(guest);
@@ -159,16 +174,40 @@ static int watch_read(struct guest *guest)
 	for (size_t i = 0; i < guest->vcpu_count; i++) {
 		const struct guest_vcpu *vcpu = &guest->vcpus[i];
 
-		if (!vcpu->usable && vcpu->phase == VCPU_JUDGED && tables_emptied(&vcpu->registers))
+		if (!vcpu->usable && vcpu->phase == VCPU_JUDGED &&
+		    (tables_emptied(&vcpu->registers) || in_trampoline(vcpu)))
 			guest->going_down = true;
 	}
 	return r;
 }
 
+/* Held for long enough: no reset followed, so it was no reboot. */
+static void judge_held(struct guest *guest)
+{
+	uint64_t now = clock_mono();
+
+	for (size_t i = 0; i < guest->vcpu_count; i++) {
+		struct guest_vcpu *vcpu = &guest->vcpus[i];
+		struct ka_registers registers = vcpu->registers;
+
+		if (!vcpu->held_changed || now - vcpu->held_since_ns < HELD_NS)
+			continue;
+		vcpu->registers = vcpu->held;
+		vcpu->paging = ka_paging(&vcpu->held);
+		if (vcpu->phase == VCPU_JUDGED)
+			guest_judge_pushed(guest, vcpu, vcpu->held_changed);
+		vcpu->held_changed = 0;
+		vcpu->registers = registers;
+		vcpu->paging = ka_paging(&registers);
+	}
+}
+
 static int watch_cycle(struct guest *guest)
 {
-	int r = watch_read(guest);
+	int r;
 
+	judge_held(guest);
+	r = watch_read(guest);
 	/* A torn read, or registers and page tables of different moments: the second read decides.
 	 */
 	if (!r && guest_differs(guest)) {
@@ -187,7 +226,7 @@ static int watch_cycle(struct guest *guest)
 		return r;
 	}
 	if (guest->going_down) {
-		stale_all(guest, "the kernel has emptied its GDTR or IDTR: it goes down");
+		stale_all(guest, "the kernel has left its GDT or IDT: it goes down");
 		return 0;
 	}
 	for (size_t i = 0; i < guest->vcpu_count; i++)
@@ -229,6 +268,26 @@ int guest_cycle(struct guest *guest)
 	return r == -EOWNERDEAD ? r : 0;
 }
 
+/*
+ * The last thing that a rebooting kernel does in paging mode is to load the GDT of its real-mode
+ * trampoline, at its physical address (arch/x86/realmode/rm/reboot.S). A change to a table below
+ * the kernel's half waits for the cycle after, which a reset makes needless.
+ */
+static void hold_trampoline(struct guest_vcpu *vcpu, uint32_t *changed)
+{
+	const uint32_t tables = *changed & (KA_CHANGED_GDTR | KA_CHANGED_IDTR);
+	const struct ka_registers *r = &vcpu->registers;
+
+	if (!tables || !(below_kernel(r, r->gdtr.base) || below_kernel(r, r->idtr.base)))
+		return;
+	*changed &= ~tables;
+	if (!vcpu->held_changed) {
+		vcpu->held = *r;
+		vcpu->held_since_ns = clock_mono();
+	}
+	vcpu->held_changed |= tables;
+}
+
 void guest_push(struct guest *guest, const struct ka_registers *registers, uint32_t changed)
 {
 	struct guest_vcpu *vcpu = NULL;
@@ -249,6 +308,7 @@ void guest_push(struct guest *guest, const struct ka_registers *registers, uint3
 		return;
 	}
 	vcpu->long_mode = ka_long_mode(registers);
+	hold_trampoline(vcpu, &changed);
 	guest_judge_pushed(guest, vcpu, changed);
 	if (changed & (KA_CHANGED_GDTR | KA_CHANGED_IDTR))
 		guest->check_now = true;

@@ -44,6 +44,10 @@ struct guest_vcpu {
 	struct view idt_expected, idt;
 	struct view table[SYSCALL_TABLES]; /* its place through this vCPU's page tables */
 	struct coverage coverage[CHECKS];
+	/* Pushed with a table below the kernel's half; judged unless a reset follows. */
+	struct ka_registers held;
+	uint32_t held_changed; /* enum ka_changed; 0: none is held */
+	uint64_t held_since_ns;
 };
 
 enum guest_phase { GUEST_WAITING, GUEST_WATCHED };

@@ -597,5 +597,6 @@ void guest_wait_for_boot(struct guest *guest)
 		guest->vcpus[i].phase = VCPU_NEW;
 		guest->vcpus[i].still = 0;
 		guest->vcpus[i].idt_shared = false;
+		guest->vcpus[i].held_changed = 0;
 	}
 }
