@@ -113,6 +113,7 @@ static int probe_basics(struct ka_host *host)
 	if (!uname(&name))
 		snprintf(probe->kernel, sizeof(probe->kernel), "%s", name.release);
 	read_lockdown(probe->lockdown, sizeof(probe->lockdown));
+	host_feature(host, "libbpf", KA_FEATURE_ON, "%s", libbpf_version_string());
 	probe->vendor = host_vendor();
 	if (probe->vendor == KA_VENDOR_NONE) {
 		host_feature(host, "kvm", KA_FEATURE_OFF,
