@@ -47,7 +47,7 @@ static void print_commands(void)
 }
 
 static const struct layout version_layout[] = {
-	{.kind = LAYOUT_FIELDS, .columns = (const struct column[]){{"text", "kvmbpf", 0}, {0}}},
+	{.kind = LAYOUT_FIELDS, .columns = (const struct column[]){{"version", "kvmbpf", 0}, {0}}},
 	{0},
 };
 
@@ -55,7 +55,6 @@ static int print_version(struct cli *cli)
 {
 	cli_result(cli, version_layout);
 	json_object_set_new(cli->result, "version", json_string(ka_version()));
-	json_object_set_new(cli->result, "text", json_sprintf("v%s", ka_version()));
 	return CLI_OK;
 }
 
