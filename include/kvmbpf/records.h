@@ -8,6 +8,10 @@
 #ifndef KVMBPF_RECORDS_H
 #define KVMBPF_RECORDS_H
 
+#ifndef __bpf__ /* where vmlinux/kvm.h has the types */
+#include <linux/types.h>
+#endif
+
 enum kvmbpf_limits {
 	KVMBPF_GPRS = 16,
 	KVMBPF_SELECTORS = 8,
