@@ -112,8 +112,14 @@ $(B)/vmlinux-check: vmlinux/check.c
 
 .PHONY: demo
 demo: deps
-	@$(MAKE) -j$(JOBS) all >&2
+	@$(MAKE) -j$(JOBS) all lab >&2
 	@tests/lab/demo $(ARGS)
+
+# What the lab boots: a long download, once.
+.PHONY: lab
+lab:
+	$(Q)tests/lab/fetch -q
+	$(Q)$(MAKE) -f tests/lab/Makefile
 
 .PHONY: run
 run: deps
