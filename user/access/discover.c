@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "bpf/discover.skel.h"
+#include "dispatch.h"
 #include "host.h"
 #include "identity.h"
 #include "process.h"
@@ -274,6 +275,8 @@ static int take_memslots(struct host_vm *vm, const struct scan *scan)
 
 static void host_vm_free(struct host_vm *vm)
 {
+	if (vm->pidfd >= 0)
+		close(vm->pidfd);
 	free(vm->vcpus);
 	free(vm->memslots);
 	free(vm);
@@ -311,6 +314,7 @@ static int add(struct ka_host *host, const struct kvmbpf_vm_record *record,
 	vm->info.key = ++host->next_key;
 	vm->info.pid = record->pid;
 	vm->info.fd = record->fd;
+	vm->pidfd = dispatch_watch_process(host, record->pid);
 	/* If the process has just ended, the next scan says so. */
 	process_start_ticks(record->pid, &vm->info.start_ticks);
 	identity_read(record->pid, &vm->info);

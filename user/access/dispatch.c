@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -47,6 +48,20 @@ static int watch(struct ka_host *host, int fd)
 	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
 
 	return epoll_ctl(host->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+int dispatch_watch_process(struct ka_host *host, pid_t pid)
+{
+	int fd = syscall(SYS_pidfd_open, pid, 0), err;
+
+	if (fd < 0)
+		return -errno;
+	err = watch(host, fd);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
 }
 
 static void arm(struct ka_host *host)
@@ -149,6 +164,29 @@ static int dispatch_uevents(struct ka_host *host)
 	return err;
 }
 
+static pid_t process_of(const struct ka_host *host, int pidfd)
+{
+	for (size_t i = 0; i < host->vm_count; i++)
+		if (host->vms[i]->pidfd == pidfd)
+			return host->vms[i]->info.pid;
+	return 0;
+}
+
+/* Processes that ended. A scan misses their VMs, and closes what is readable here. */
+static int dispatch_ends(struct ka_host *host)
+{
+	struct epoll_event ready[PIDS_MAX];
+	int count = epoll_wait(host->epoll_fd, ready, PIDS_MAX, 0), err = 0;
+
+	for (int i = 0; i < count && !err; i++) {
+		pid_t pid = process_of(host, ready[i].data.fd);
+
+		if (pid)
+			err = discover_scan(host, pid);
+	}
+	return err;
+}
+
 static int dispatch_timer(struct ka_host *host)
 {
 	uint64_t expirations;
@@ -210,6 +248,8 @@ int ka_host_dispatch(struct ka_host *host, const struct ka_host_events *events, 
 	host->events_ctx = ctx;
 	changes = ring_buffer__consume(host->changes);
 	err = dispatch_uevents(host);
+	if (!err)
+		err = dispatch_ends(host);
 	if (!err)
 		err = dispatch_timer(host);
 	announce(host);

@@ -8,4 +8,8 @@
 int dispatch_init(struct ka_host *host);
 void dispatch_deinit(struct ka_host *host);
 
+/* A descriptor that tells the end of a process, to be closed when it is no longer of interest; or
+ * a negative errno, where uevents alone must do. */
+int dispatch_watch_process(struct ka_host *host, pid_t pid);
+
 #endif

@@ -23,6 +23,7 @@ struct host_vcpu {
 /* A VM that was found. Lives in the host's table until a scan misses it. */
 struct host_vm {
 	struct ka_vm_info info;
+	int pidfd;             /* of its process, or -1; in the host's epoll */
 	uint64_t kvm;          /* address of struct kvm */
 	uint64_t start_boot_ns;
 	uint64_t generation;
