@@ -587,6 +587,70 @@ GUEST_TEST(kexec_is_no_attack)
 	cr_assert(guest_complete(guest));
 }
 
+/* Between the old kernel's end and the new one's tables: those of its decompressor. */
+static void kexec_slowly(uint64_t slide)
+{
+	fake.registers[0].idtr = (struct ka_table_register){ 0, 0 };
+	pushed(0, KA_CHANGED_IDTR);
+	cycles(1);
+	fake.kernel_hidden = true;
+	fake.remap[fake.remaps++] = (struct remap){ gva_other, -1, P_IDT_COPY };
+	fake.registers[0].idtr = (struct ka_table_register){ gva_other, 511 };
+	pushed(0, KA_CHANGED_IDTR);
+	fake.registers[0].gdtr = (struct ka_table_register){ gva_other + 0x800, 47 };
+	pushed(0, KA_CHANGED_GDTR);
+	cycles(3);
+	cr_assert_not(guest_complete(guest));
+	fake.kernel_hidden = false;
+	boot(slide);
+}
+
+GUEST_TEST(kexec_that_takes_its_time_is_no_attack)
+{
+	baseline();
+	kexec_slowly(0x7800000);
+	cycles(4);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	cr_assert_eq(guest->generation, 2);
+	cr_assert(guest_complete(guest));
+}
+
+GUEST_TEST(kexec_without_symbols_is_no_attack)
+{
+	guest_free(guest);
+	watch.symbols_count = 0;
+	fake.kernel_hidden = true;
+	guest_start();
+	for (int boot = 1; boot <= 2; boot++) {
+		cycles(3);
+		guest->still_since_ns -= 3 * NS_PER_S;
+		cycles(1);
+		cr_assert_eq(guest->phase, GUEST_WATCHED);
+		cr_assert_eq(guest->generation, boot);
+		if (boot == 1)
+			kexec_slowly(0x7800000);
+		fake.kernel_hidden = true;
+	}
+	cycles(1);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+}
+
+GUEST_TEST(table_that_moves_behind_an_empty_one_is_reported)
+{
+	baseline();
+	fake.registers[0].idtr = (struct ka_table_register){ 0, 0 };
+	pushed(0, KA_CHANGED_IDTR);
+	memcpy(page(P_IDT_COPY), page(P_IDT), PAGE);
+	fake.remap[fake.remaps++] = (struct remap){ gva_other, -1, P_IDT_COPY };
+	fake.registers[0].idtr = (struct ka_table_register){ gva_other, 4095 };
+	pushed(0, KA_CHANGED_IDTR);
+	cycles(2);
+	cr_assert_not(guest_complete(guest));
+	guest->emptied_ns -= NEXT_KERNEL_NS;
+	cycles(1);
+	violation(1, "idtr", -1, 0);
+}
+
 GUEST_TEST(open_findings_end_with_their_boot)
 {
 	baseline();

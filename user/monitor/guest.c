@@ -16,6 +16,8 @@
 enum { LATE_KERNEL_CYCLES = 30 };
 /* From a reboot's last instructions in paging mode to the reset itself, on an emulated host too. */
 #define HELD_NS (300 * 1000 * 1000ull)
+/* From a kexec's empty tables to those that tell the next kernel. */
+#define NEXT_KERNEL_NS (60 * NS_PER_S)
 
 /* The UUID, or where the VMM gives none an id of this process on this host. */
 static void id_make(struct guest *guest)
@@ -166,18 +168,31 @@ static bool in_trampoline(const struct guest_vcpu *vcpu)
 				      below_kernel(&vcpu->registers, vcpu->registers.idtr.base));
 }
 
+/*
+ * Emptied tables are those of a kernel that ends. The early ones of the next, after a kexec, are
+ * not told from an attack, so nothing is judged until all is as before, or the next kernel is
+ * found, or took too long.
+ */
 static int watch_read(struct guest *guest)
 {
 	int r = guest_scan(guest);
+	uint64_t now = clock_mono();
+	bool emptied = false;
 
 	guest->going_down = false;
 	for (size_t i = 0; i < guest->vcpu_count; i++) {
 		const struct guest_vcpu *vcpu = &guest->vcpus[i];
 
-		if (!vcpu->usable && vcpu->phase == VCPU_JUDGED &&
-		    (tables_emptied(&vcpu->registers) || in_trampoline(vcpu)))
-			guest->going_down = true;
+		if (vcpu->usable || vcpu->phase != VCPU_JUDGED)
+			continue;
+		emptied |= tables_emptied(&vcpu->registers);
+		guest->going_down |= in_trampoline(vcpu);
 	}
+	if (emptied)
+		guest->emptied_ns = now;
+	else if (now - guest->emptied_ns > NEXT_KERNEL_NS || (!r && !guest_differs(guest)))
+		guest->emptied_ns = 0;
+	guest->going_down |= guest->emptied_ns != 0;
 	return r;
 }
 
@@ -305,6 +320,7 @@ void guest_push(struct guest *guest, const struct ka_registers *registers, uint3
 		return;
 	if (tables_emptied(registers)) {
 		guest->going_down = true;
+		guest->emptied_ns = clock_mono();
 		return;
 	}
 	vcpu->long_mode = ka_long_mode(registers);

@@ -76,7 +76,8 @@ struct guest {
 	enum guest_phase phase;
 	bool reset_seen; /* its first vCPU left paging: another boot will come */
 	bool going_down; /* the kernel has emptied its IDTR, as it does before a reboot or kexec */
-	bool boots_before; /* this run has recorded a boot of it */
+	uint64_t emptied_ns; /* when it last was seen to; 0: not, or all is as before again */
+	bool boots_before;   /* this run has recorded a boot of it */
 	bool same_boot; /* the baseline is made anew for the same boot: its kernel was found late */
 	bool check_now; /* something pushed asks for a look */
 	unsigned int generation;

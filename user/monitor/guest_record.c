@@ -118,10 +118,16 @@ static enum kernel_certainty certainty_of(struct guest *guest, const struct gues
 
 bool guest_kernel_replaced(struct guest *guest)
 {
+	const struct guest_vcpu *first = &guest->vcpus[0];
 	struct ka_kernel kernel;
 
-	if (!guest->kernel.symbols || ka_kernel_find(guest->vm, guest->watch->symbols,
-						     guest->watch->symbols_count, &kernel) < 0)
+	/* Nothing tells kernels apart, but the old one has ended, and both tables are elsewhere. */
+	if (!guest->kernel.symbols)
+		return guest->emptied_ns && !first->usable && !first->gdt.error &&
+		       !first->idt.error && !view_same_place(&first->gdt, &first->gdt_expected) &&
+		       !view_same_place(&first->idt, &first->idt_expected);
+	if (ka_kernel_find(guest->vm, guest->watch->symbols, guest->watch->symbols_count, &kernel) <
+	    0)
 		return false;
 	/* LSTAR alone may be a hook; ka_kernel_find() wants the IDT and the build-id to agree. */
 	return kernel.symbols && (kernel.slide != guest->kernel.slide ||
@@ -589,6 +595,7 @@ void guest_wait_for_boot(struct guest *guest)
 {
 	guest->phase = GUEST_WAITING;
 	guest->reset_seen = guest->going_down = guest->kernel_found = false;
+	guest->emptied_ns = 0;
 	guest->still = 0;
 	memset(&guest->kernel, 0, sizeof(guest->kernel));
 	for (int t = 0; t < SYSCALL_TABLES; t++)
