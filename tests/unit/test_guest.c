@@ -888,6 +888,19 @@ GUEST_TEST(table_below_the_kernel_without_a_reset_is_reported)
 	cr_assert_eq(events_of("integrity.restored"), 1);
 }
 
+GUEST_TEST(pushed_table_that_is_unmapped_since_is_reported)
+{
+	baseline();
+	/* Gone from all page tables before anyone could look. */
+	fake.registers[1].idtr.base = gva_other;
+	pushed(1, KA_CHANGED_IDTR);
+	fake.registers[1].idtr.base = gva_idt;
+	pushed(1, KA_CHANGED_IDTR);
+	cycles(1);
+	violation(1, "idtr", -1, 1);
+	cr_assert_eq(events_of("integrity.restored"), 1);
+}
+
 GUEST_TEST(syscall_entry_with_its_names)
 {
 	json_t *event;
@@ -1010,6 +1023,29 @@ GUEST_TEST(stub_of_another_vector_is_outside_of_the_text)
 	violation(1, "idt_gate", 22, 0);
 }
 
+GUEST_TEST(flood_of_pushes_is_told_of_with_few_events)
+{
+	size_t before;
+
+	baseline();
+	before = json_array_size(events);
+	for (int i = 0; i < 10000; i++) {
+		fake.registers[1].cr0 ^= CR0_WP;
+		pushed(1, KA_CHANGED_CR0);
+	}
+	cr_assert_lt(json_array_size(events) - before, 300);
+	cycles(1);
+	cr_assert_eq(guest->vcpus[1].coverage[CHECK_CR0_WP].state, COVERAGE_SAMPLED);
+	cycles(1);
+	cr_assert_eq(guest->vcpus[1].coverage[CHECK_CR0_WP].state, COVERAGE_OBSERVED);
+	cr_assert_eq(guest->findings.count, 0);
+	before = events_of("integrity.violation");
+	guest->pushes_since_ns -= NS_PER_S;
+	fake.registers[1].cr0 ^= CR0_WP;
+	pushed(1, KA_CHANGED_CR0);
+	cr_assert_eq(events_of("integrity.violation"), before + 1);
+}
+
 /* ---- not looking is not clean -------------------------------------------------------------- */
 
 GUEST_TEST(what_cannot_be_read_is_stale_and_its_findings_stay)
@@ -1061,6 +1097,61 @@ GUEST_TEST(cr3_of_a_process_that_ended)
 	fake.user_cr3 = true;
 	cycles(1);
 	cr_assert(guest_complete(guest));
+	cr_assert_eq(events_of("integrity.violation"), 0);
+}
+
+/* A WP toggle that is not judged, since the kernel seems to go down, must not pass for clean. */
+static void toggle_wp_unseen(unsigned int vcpu)
+{
+	fake.registers[vcpu].cr0 &= ~CR0_WP;
+	pushed(vcpu, KA_CHANGED_CR0);
+	fake.registers[vcpu].cr0 |= CR0_WP;
+	pushed(vcpu, KA_CHANGED_CR0);
+	cycles(1);
+	cr_assert_eq(guest->vcpus[vcpu].phase, VCPU_JUDGED);
+	cr_assert_eq(guest->vcpus[vcpu].coverage[CHECK_CR0_WP].state, COVERAGE_SAMPLED);
+	cycles(1);
+	cr_assert_eq(guest->vcpus[vcpu].coverage[CHECK_CR0_WP].state, COVERAGE_OBSERVED);
+	cr_assert_eq(guest->vcpus[!vcpu].coverage[CHECK_CR0_WP].cycles[COVERAGE_SAMPLED], 0);
+}
+
+GUEST_TEST(pushes_behind_an_empty_idt_are_not_called_observed)
+{
+	baseline();
+	fake.registers[1].idtr = (struct ka_table_register){ 0, 0 };
+	pushed(1, KA_CHANGED_IDTR);
+	fake.registers[1].idtr = (struct ka_table_register){ gva_idt, 4095 };
+	pushed(1, KA_CHANGED_IDTR);
+	toggle_wp_unseen(1);
+}
+
+GUEST_TEST(pushes_behind_a_moment_without_paging_are_not_called_observed)
+{
+	uint64_t cr0;
+
+	baseline();
+	cr0 = fake.registers[1].cr0;
+	fake.registers[1].cr0 = 0x60000010;
+	pushed(1, KA_CHANGED_CR0);
+	fake.registers[1].cr0 = cr0;
+	pushed(1, KA_CHANGED_CR0);
+	toggle_wp_unseen(1);
+}
+
+GUEST_TEST(time_in_a_nested_guest_is_not_called_observed)
+{
+	baseline();
+	fake.registers[1].flags = KA_REGISTERS_NESTED;
+	fake.registers[1].cr0 &= ~CR0_WP;
+	pushed(1, KA_CHANGED_CR0);
+	fake.registers[1].flags = 0;
+	fake.registers[1].cr0 |= CR0_WP;
+	pushed(1, KA_CHANGED_CR0);
+	cycles(1);
+	cr_assert_eq(guest->vcpus[1].coverage[CHECK_CR0_WP].state, COVERAGE_SAMPLED);
+	cr_assert_eq(guest->vcpus[0].coverage[CHECK_CR0_WP].state, COVERAGE_OBSERVED);
+	cycles(1);
+	cr_assert_eq(guest->vcpus[1].coverage[CHECK_CR0_WP].state, COVERAGE_OBSERVED);
 	cr_assert_eq(events_of("integrity.violation"), 0);
 }
 

@@ -18,6 +18,8 @@ enum { LATE_KERNEL_CYCLES = 30 };
 #define HELD_NS (300 * 1000 * 1000ull)
 /* From a kexec's empty tables to those that tell the next kernel. */
 #define NEXT_KERNEL_NS (60 * NS_PER_S)
+/* More of them within a second are counted only: a guest can push as fast as it can exit. */
+enum { PUSHES_PER_SECOND = 128 };
 
 /* The UUID, or where the VMM gives none an id of this process on this host. */
 static void id_make(struct guest *guest)
@@ -303,6 +305,41 @@ static void hold_trampoline(struct guest_vcpu *vcpu, uint32_t *changed)
 	vcpu->held_changed |= tables;
 }
 
+/* CR4 changes with each flush of the TLB on some CPUs, and is not judged. */
+static bool push_allowed(struct guest *guest, uint32_t changed)
+{
+	uint64_t now = clock_mono();
+
+	if (!(changed & (KA_CHANGED_CR0 | KA_CHANGED_GDTR | KA_CHANGED_IDTR)))
+		return true;
+	if (now - guest->pushes_since_ns >= NS_PER_S) {
+		guest->pushes_since_ns = now;
+		guest->pushes = 0;
+	}
+	return ++guest->pushes <= PUSHES_PER_SECOND;
+}
+
+/* False: what was pushed is not known to be in order. */
+static bool push_judge(struct guest *guest, struct guest_vcpu *vcpu, uint32_t changed)
+{
+	if (vcpu->phase != VCPU_JUDGED || guest->reset_seen || guest->going_down ||
+	    ka_registers_usable(&vcpu->registers))
+		return false;
+	if (tables_emptied(&vcpu->registers)) {
+		guest->going_down = true;
+		guest->emptied_ns = clock_mono();
+		return false;
+	}
+	if (!push_allowed(guest, changed))
+		return false;
+	vcpu->long_mode = ka_long_mode(&vcpu->registers);
+	hold_trampoline(vcpu, &changed);
+	guest_judge_pushed(guest, vcpu, changed);
+	if (changed & (KA_CHANGED_GDTR | KA_CHANGED_IDTR))
+		guest->check_now = true;
+	return true;
+}
+
 void guest_push(struct guest *guest, const struct ka_registers *registers, uint32_t changed)
 {
 	struct guest_vcpu *vcpu = NULL;
@@ -315,19 +352,8 @@ void guest_push(struct guest *guest, const struct ka_registers *registers, uint3
 	vcpu->registers = *registers;
 	vcpu->paging = ka_paging(registers);
 	note_power(guest, vcpu);
-	if (vcpu->phase != VCPU_JUDGED || guest->reset_seen || guest->going_down ||
-	    ka_registers_usable(registers))
-		return;
-	if (tables_emptied(registers)) {
-		guest->going_down = true;
-		guest->emptied_ns = clock_mono();
-		return;
-	}
-	vcpu->long_mode = ka_long_mode(registers);
-	hold_trampoline(vcpu, &changed);
-	guest_judge_pushed(guest, vcpu, changed);
-	if (changed & (KA_CHANGED_GDTR | KA_CHANGED_IDTR))
-		guest->check_now = true;
+	if (!push_judge(guest, vcpu, changed))
+		vcpu->push_missed = true;
 }
 
 bool guest_complete(const struct guest *guest)

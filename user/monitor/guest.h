@@ -48,6 +48,7 @@ struct guest_vcpu {
 	struct ka_registers held;
 	uint32_t held_changed; /* enum ka_changed; 0: none is held */
 	uint64_t held_since_ns;
+	bool push_missed; /* a pushed change since the last cycle was not judged */
 };
 
 enum guest_phase { GUEST_WAITING, GUEST_WATCHED };
@@ -106,8 +107,10 @@ struct guest {
 	struct finding_table findings;
 	bool changed_coverage;
 	uint64_t changes_lost; /* pushes lost since the last cycle */
-	uint64_t cycle_us;     /* what the last cycle took */
-	uint64_t judged;       /* cycles with a baseline */
+	unsigned int pushes;   /* that were judged, since pushes_since_ns */
+	uint64_t pushes_since_ns;
+	uint64_t cycle_us; /* what the last cycle took */
+	uint64_t judged;   /* cycles with a baseline */
 };
 
 /* Takes the VM over, also on failure. */

@@ -343,10 +343,13 @@ static void cover_wp(struct look *look, struct guest_vcpu *vcpu)
 		reason = "CR0.WP changes do not exit on this host";
 	} else if (look->guest->changes_lost) {
 		reason = "pushed changes were lost in this cycle";
+	} else if (vcpu->push_missed) {
+		reason = "not every pushed change of this cycle could be judged";
 	} else {
 		state = COVERAGE_OBSERVED;
 		reason = NULL;
 	}
+	vcpu->push_missed = false;
 	look_done(look, vcpu, CHECK_CR0_WP, state, reason);
 }
 
@@ -432,7 +435,21 @@ void guest_judge(struct guest *guest)
 	guest->judged++;
 }
 
-/* Judges a table register that was pushed, by the page tables that were in force then. */
+/* A page of a pushed table, by the page tables that were in force then. */
+static int translate_pushed(const struct guest *guest, const struct guest_vcpu *vcpu, uint64_t gva,
+			    struct ka_translation *ret_translation)
+{
+	int r = ka_translate(guest->vm, &vcpu->paging, gva, ret_translation);
+
+	if (r < 0 && guest->kernel_found)
+		r = ka_translate(guest->vm, &guest->kernel.paging, gva, ret_translation);
+	return r;
+}
+
+/*
+ * Page tables may have changed since. Where those of the kernel do not map the table now, it is
+ * none of the kernel's own, which are always mapped; without them there is no verdict from here.
+ */
 static void judge_pushed_place(struct look *look, struct guest_vcpu *vcpu, enum check_id check,
 			       const struct ka_table_register *reg, const struct view *expected)
 {
@@ -445,15 +462,14 @@ static void judge_pushed_place(struct look *look, struct guest_vcpu *vcpu, enum 
 				 .limit = reg->limit,
 				 .len = expected->len,
 				 .pages = expected->pages };
-	struct ka_translation translation;
 
 	for (unsigned int i = 0; i < expected->pages; i++) {
 		uint64_t gva = i ? (reg->base & ~4095ull) + 4096ull * i : reg->base;
+		struct ka_translation translation = { 0 };
+		int r = translate_pushed(look->guest, vcpu, gva, &translation);
 
-		if (ka_translate(look->guest->vm, &vcpu->paging, gva, &translation) &&
-		    (!look->guest->kernel_found ||
-		     ka_translate(look->guest->vm, &look->guest->kernel.paging, gva, &translation)))
-			/* Page tables have changed since: no verdict from here, the cycle looks. */
+		if (r < 0 && (!look->guest->kernel_found ||
+			      (r != -EFAULT && r != -ENXIO && r != -EBADMSG && r != -EINVAL)))
 			return;
 		observed.gpa[i] = translation.gpa;
 	}
