@@ -116,6 +116,7 @@ static struct fake {
 	uint64_t slide;
 	uint32_t system_state;
 	bool gone, user_cr3, kernel_hidden;
+	uint32_t syscalls; /* entries that the table seems to have */
 	struct remap remap[REMAPS];
 	size_t remaps;
 	/* A value that is there for one read only. */
@@ -233,7 +234,7 @@ static int fake_syscall_table_find(struct ka_vm *vm, const struct ka_kernel *ker
 	(void)vm;
 	if (kind != KA_SYSCALL_NATIVE)
 		return -ENODATA;
-	*ret_table = (struct ka_syscall_table){ link_table + kernel->slide, SYSCALLS, 8 };
+	*ret_table = (struct ka_syscall_table){ link_table + kernel->slide, fake.syscalls, 8 };
 	return 0;
 }
 
@@ -351,6 +352,7 @@ static void setup(void)
 
 	memset(&fake, 0, sizeof(fake));
 	fake.vcpus = VCPUS;
+	fake.syscalls = SYSCALLS;
 	fake.info = (struct ka_vm_info){ .key = 1,
 					 .pid = 42,
 					 .start_ticks = 91823,
@@ -1044,6 +1046,24 @@ GUEST_TEST(flood_of_pushes_is_told_of_with_few_events)
 	fake.registers[1].cr0 ^= CR0_WP;
 	pushed(1, KA_CHANGED_CR0);
 	cr_assert_eq(events_of("integrity.violation"), before + 1);
+}
+
+/* A table that lacks its last entries: zeroes in the guest's memory, which end it. */
+GUEST_TEST(syscall_table_cut_short_is_held_against_the_store)
+{
+	baseline();
+	guest_free(guest);
+	fake.info.key = 2;
+	strcpy(fake.info.uuid, "99999999-2222-3333-4444-555555555555");
+	boot(0x2200000);
+	*syscall_entry(SYSCALLS - 1) = 0;
+	fake.syscalls = SYSCALLS - 1;
+	guest_start();
+	cycles(3);
+	violation(1, "syscall_entry", SYSCALLS - 1, 0);
+	*syscall_entry(SYSCALLS - 1) = link_text + fake.slide + 0x10000 + 0x40 * (SYSCALLS - 1);
+	cycles(1);
+	cr_assert_eq(events_of("integrity.restored"), 1);
 }
 
 /* ---- not looking is not clean -------------------------------------------------------------- */

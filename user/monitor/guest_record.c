@@ -21,6 +21,11 @@ static const char *const table_objects[SYSCALL_TABLES] = {
 	[KA_SYSCALL_IA32] = "syscall_table_ia32",
 };
 
+static const enum content_object table_contents[SYSCALL_TABLES] = {
+	[KA_SYSCALL_NATIVE] = CONTENT_SYSCALL,
+	[KA_SYSCALL_IA32] = CONTENT_SYSCALL_IA32,
+};
+
 bool record_is_due(enum kernel_certainty certainty, unsigned int still, uint64_t still_ns)
 {
 	switch (certainty) {
@@ -66,6 +71,26 @@ static void tables_find(struct guest *guest)
 	}
 }
 
+/* The table ends where guest memory says so, which must not shorten what is known of this build. */
+static void tables_lengthen(struct guest *guest)
+{
+	_cleanup_free_ struct content *content = calloc(1, sizeof(*content));
+
+	if (!content || !guest->kernel.symbols || !guest->kernel.build_id[0] ||
+	    store_content_load(guest->watch->store, guest->kernel.build_id, content) < 0)
+		return;
+	for (int t = 0; t < SYSCALL_TABLES; t++) {
+		struct guest_table *table = &guest->table[t];
+		uint32_t count = content->count[table_contents[t]];
+
+		if (!table->known || count <= table->where.count || count > KA_SYSCALLS_MAX)
+			continue;
+		table->where.count = count;
+		view_aim(&table->expected, table->where.gva, 0, count * table->where.entry_size);
+		view_aim(&table->observed, table->where.gva, 0, count * table->where.entry_size);
+	}
+}
+
 static void kernel_find(struct guest *guest, const struct guest_vcpu *boot_vcpu)
 {
 	uint64_t lstar = boot_vcpu->registers.lstar, idtr = boot_vcpu->registers.idtr.base;
@@ -93,6 +118,7 @@ static void kernel_find(struct guest *guest, const struct guest_vcpu *boot_vcpu)
 					  : "no symbols",
 		  guest->kernel.build_id, guest->kernel.slide);
 	tables_find(guest);
+	tables_lengthen(guest);
 }
 
 static enum kernel_certainty certainty_of(struct guest *guest, const struct guest_vcpu *vcpu)
@@ -221,10 +247,6 @@ static void fingerprint(const struct guest *guest, char ret_hex[static 33])
 
 static void content_take(const struct guest *guest, struct content *content, uint64_t real_ns)
 {
-	static const enum content_object objects[SYSCALL_TABLES] = {
-		[KA_SYSCALL_NATIVE] = CONTENT_SYSCALL,
-		[KA_SYSCALL_IA32] = CONTENT_SYSCALL_IA32,
-	};
 	const struct guest_vcpu *vcpu = &guest->vcpus[0];
 
 	content->long_mode = vcpu->long_mode;
@@ -240,7 +262,7 @@ static void content_take(const struct guest *guest, struct content *content, uin
 	content_take_idt(content, &guest->kernel, vcpu->idt_expected.bytes, vcpu->idt_expected.len);
 	for (int t = 0; t < SYSCALL_TABLES; t++)
 		if (guest->table[t].known)
-			content_take_syscalls(content, objects[t], &guest->kernel,
+			content_take_syscalls(content, table_contents[t], &guest->kernel,
 					      guest->table[t].where.entry_size,
 					      guest->table[t].expected.bytes,
 					      guest->table[t].expected.len);
@@ -397,11 +419,6 @@ static int boot_enter(const struct guest *guest, uint64_t real_ns, struct store_
 
 static void expect_all(struct guest *guest, const struct content *content)
 {
-	static const enum content_object objects[SYSCALL_TABLES] = {
-		[KA_SYSCALL_NATIVE] = CONTENT_SYSCALL,
-		[KA_SYSCALL_IA32] = CONTENT_SYSCALL_IA32,
-	};
-
 	for (size_t i = 0; i < guest->vcpu_count; i++)
 		if (guest->vcpus[i].still)
 			vcpu_expect(guest, &guest->vcpus[i], content);
@@ -414,7 +431,7 @@ static void expect_all(struct guest *guest, const struct content *content)
 						&guest->vcpus[0].idt_expected);
 	for (int t = 0; t < SYSCALL_TABLES; t++)
 		if (guest->table[t].known)
-			content_apply_syscalls(content, objects[t], &guest->kernel,
+			content_apply_syscalls(content, table_contents[t], &guest->kernel,
 					       guest->table[t].where.entry_size,
 					       guest->table[t].expected.bytes,
 					       guest->table[t].expected.len);
