@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* ka_list() finds every VM once, whatever its vCPUs do, and ka_open() the one that is meant. */
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -193,6 +194,43 @@ Test(list, key_stays_the_same)
 	assert_hex(second.key, first.key);
 	assert_ok(ka_open_key(t.host, first.key, 0, &t.ka));
 	assert_hex(ka_vm_info(t.ka)->key, first.key);
+}
+
+static bool slots_done;
+static unsigned int slots_exchanged;
+
+static void *exchange_slots(void *unused)
+{
+	struct tinyvm_slot slot = { .id = 9, .gpa = 64ull << 20 };
+
+	(void)unused;
+	while (!__atomic_load_n(&slots_done, __ATOMIC_RELAXED)) {
+		slot.size = slot.size ? 0 : 4096;
+		if (tinyvm_set_slot(&t.vm, &slot))
+			break;
+		slots_exchanged++;
+	}
+	return NULL;
+}
+
+/* While KVM exchanges memslots, the top bit of their generation is set. */
+Test(list, key_stays_the_same_while_memslots_change)
+{
+	struct ka_vm_info first, now;
+	pthread_t thread;
+
+	support_start(&(struct tinyvm_options){ 0 });
+	support_host(false);
+	cr_assert_eq(times_listed(t.vm.pid, &first), 1);
+	cr_assert_eq(pthread_create(&thread, NULL, exchange_slots, NULL), 0);
+	now = first;
+	for (unsigned int i = 0; i < 4000 && now.key == first.key; i++)
+		if (times_listed(t.vm.pid, &now) != 1)
+			break;
+	__atomic_store_n(&slots_done, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	assert_hex(now.key, first.key);
+	cr_assert_gt(slots_exchanged, 100);
 }
 
 Test(list, vm_that_never_ran)

@@ -282,6 +282,12 @@ static void host_vm_free(struct host_vm *vm)
 	free(vm);
 }
 
+/* Without the bit that is set while KVM exchanges memslots (KVM_MEMSLOT_GEN_UPDATE_IN_PROGRESS). */
+static uint64_t settled(uint64_t generation)
+{
+	return generation & ~(1ULL << 63);
+}
+
 static struct host_vm *find(const struct ka_host *host, const struct kvmbpf_vm_record *record)
 {
 	for (size_t i = 0; i < host->vm_count; i++) {
@@ -290,7 +296,8 @@ static struct host_vm *find(const struct ka_host *host, const struct kvmbpf_vm_r
 		/* The address of a struct kvm is used again; a generation never falls. */
 		if (vm->kvm == record->kvm && vm->info.pid == (pid_t)record->pid &&
 		    vm->start_boot_ns == record->start_boot_ns &&
-		    vm->inode == record->inode && vm->generation <= record->generation)
+		    vm->inode == record->inode &&
+		    settled(vm->generation) <= settled(record->generation))
 			return vm;
 	}
 	return NULL;
