@@ -17,7 +17,12 @@ __u32 memslots_skip;
 
 enum file_kind { FILE_OTHER, FILE_VM, FILE_VCPU };
 
-/* KVM names its anonymous files "kvm-vm" and "kvm-vcpu:N": the first eight bytes tell. */
+enum { ANON_INODE_FS_MAGIC = 0x09041934 }; /* <linux/magic.h> */
+
+/*
+ * KVM names its anonymous files "kvm-vm" and "kvm-vcpu:N": the first eight bytes tell. Elsewhere
+ * anyone may name a file so.
+ */
 static enum file_kind file_kind(const struct file *file)
 {
 	union {
@@ -26,13 +31,11 @@ static enum file_kind file_kind(const struct file *file)
 	} name = {}, vm = { "kvm-vm" }, vcpu = { "kvm-vcpu" };
 	const unsigned char *source = BPF_CORE_READ(file, f_path.dentry, d_name.name);
 
-	if (bpf_probe_read_kernel_str(name.text, 9, source) < 0)
+	if (bpf_probe_read_kernel_str(name.text, 9, source) < 0 ||
+	    (name.word[0] != vm.word[0] && name.word[0] != vcpu.word[0]) ||
+	    BPF_CORE_READ(file, f_path.dentry, d_sb, s_magic) != ANON_INODE_FS_MAGIC)
 		return FILE_OTHER;
-	if (name.word[0] == vm.word[0])
-		return FILE_VM;
-	if (name.word[0] == vcpu.word[0])
-		return FILE_VCPU;
-	return FILE_OTHER;
+	return name.word[0] == vm.word[0] ? FILE_VM : FILE_VCPU;
 }
 
 static struct rb_node *leftmost(struct rb_node *node)

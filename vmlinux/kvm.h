@@ -57,7 +57,12 @@ struct inode {
 	unsigned long i_ino;
 } CORE;
 
+struct super_block {
+	unsigned long s_magic;
+} CORE;
+
 struct dentry {
+	struct super_block *d_sb;
 	struct inode *d_inode;
 	struct qstr d_name;
 } CORE;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* ka_list() finds every VM once, whatever its vCPUs do, and ka_open() the one that is meant. */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -231,6 +232,24 @@ Test(list, key_stays_the_same_while_memslots_change)
 	pthread_join(thread, NULL);
 	assert_hex(now.key, first.key);
 	cr_assert_gt(slots_exchanged, 100);
+}
+
+/* Anyone may give a file KVM's name. */
+Test(list, file_of_that_name_is_no_vm)
+{
+	char folder[] = "/tmp/kvmbpf-list-XXXXXX";
+	int dir, file;
+
+	cr_assert_not_null(mkdtemp(folder));
+	dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	file = openat(dir, "kvm-vm", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	cr_assert_geq(file, 0);
+	support_host(false);
+	cr_expect_eq(times_listed(getpid(), NULL), 0);
+	unlinkat(dir, "kvm-vm", 0);
+	rmdir(folder);
+	close(file);
+	close(dir);
 }
 
 Test(list, vm_that_never_ran)
