@@ -130,6 +130,8 @@ struct part {
 	struct ka_piece *piece;
 	struct translation *translation; /* NULL: physical */
 	struct kvmbpf_walk_step step[KVMBPF_WALK_LEVELS]; /* as read */
+	unsigned int depth;
+	uint64_t gpa;  /* where `buf` was read */
 	size_t first;  /* its first iovec */
 	size_t last;   /* one past its last */
 	uint64_t gva;
@@ -182,6 +184,9 @@ static int queue_part(struct ka_vm *vm, struct part *part)
 	struct kvmbpf_walk start;
 	int err;
 
+	/* The cached walk may change before this part is looked at. */
+	part->depth = walk->depth;
+	part->gpa = walk->gpa + PAGE_OFFSET(part->gva);
 	err = kvmbpf_walk_begin(&state, part->gva, &start);
 	for (unsigned int i = 0; i < walk->depth && err >= 0; i++) {
 		part->step[i].gpa = i ? walk->step[i].gpa : start.step[0].gpa;
@@ -190,7 +195,7 @@ static int queue_part(struct ka_vm *vm, struct part *part)
 				kvmbpf_walk_entry_size(&state));
 	}
 	if (err >= 0 && part->buf)
-		err = batch_add(vm, walk->gpa + PAGE_OFFSET(part->gva), part->buf, part->len);
+		err = batch_add(vm, part->gpa, part->buf, part->len);
 	return err < 0 ? err : 0;
 }
 
@@ -198,12 +203,11 @@ static int queue_part(struct ka_vm *vm, struct part *part)
 static bool part_proven(const struct part *part)
 {
 	struct kvmbpf_paging_state state = paging_state(part->piece->paging);
-	const struct kvmbpf_walk *walk = &part->translation->walk;
 	struct kvmbpf_walk now;
 
-	if (kvmbpf_walk_resolve(&state, part->gva, part->step, walk->depth, &now))
+	if (kvmbpf_walk_resolve(&state, part->gva, part->step, part->depth, &now))
 		return false;
-	return now.gpa == walk->gpa + PAGE_OFFSET(part->gva);
+	return now.gpa == part->gpa;
 }
 
 /* Walks, reads, and remembers the walk: what the cache could not answer. */
@@ -228,14 +232,12 @@ static int part_slow(struct ka_vm *vm, struct part *part)
 
 static int part_finish(struct ka_vm *vm, struct part *part, size_t complete)
 {
-	/* Its place in the cache was taken by a later part of this batch. */
-	bool mine = part->translation->page == part->gva / PAGE_SIZE;
-
-	if (mine && part->last > part->first && part->last <= complete && part_proven(part)) {
+	if (part->last > part->first && part->last <= complete && part_proven(part)) {
 		if (part->gva == part->piece->address)
-			part->piece->gpa = part->translation->walk.gpa + PAGE_OFFSET(part->gva);
+			part->piece->gpa = part->gpa;
 		return 0;
 	}
+	/* Its place in the cache may have been taken by a later part of this batch. */
 	part->translation->page = part->gva / PAGE_SIZE;
 	part->translation->paging = *part->piece->paging;
 	return part_slow(vm, part);
