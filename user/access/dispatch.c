@@ -22,25 +22,33 @@
 #define FULL_SCAN_NS (30ULL * 1000 * 1000 * 1000)
 #define NS_PER_S (1000ULL * 1000 * 1000)
 
+/* More than the ring buffer holds. Guests can push as fast as it is emptied, so it is left then. */
+enum { RECORDS_PER_DISPATCH = 4096 };
+
+static void record_take(struct ka_host *host, const struct kvmbpf_snapshot_record *record)
+{
+	struct host_vm *vm = host_vm_by_slot(host, record->slot);
+	struct ka_registers registers;
+
+	/* A slot may have changed hands since. */
+	if (!vm || vm->kvm != record->state.kvm || vm->inode != record->state.inode || !vm->handle)
+		return;
+	if (!host->events->registers_changed)
+		return;
+	registers_from_state(&record->state, &registers);
+	host->events->registers_changed(host->events_ctx, vm->info.key, &registers,
+					record->changed);
+}
+
+/* libbpf takes the record off the buffer and stops where this fails. */
 static int on_change(void *ctx, void *data, size_t size)
 {
 	struct ka_host *host = ctx;
 	const struct kvmbpf_snapshot_record *record = data;
-	struct ka_registers registers;
-	struct host_vm *vm;
 
-	if (size < sizeof(*record) || record->header.type != KVMBPF_RECORD_SNAPSHOT)
-		return 0;
-	vm = host_vm_by_slot(host, record->slot);
-	/* A slot may have changed hands since. */
-	if (!vm || vm->kvm != record->state.kvm || vm->inode != record->state.inode || !vm->handle)
-		return 0;
-	if (!host->events->registers_changed)
-		return 0;
-	registers_from_state(&record->state, &registers);
-	host->events->registers_changed(host->events_ctx, vm->info.key, &registers,
-					record->changed);
-	return 0;
+	if (size >= sizeof(*record) && record->header.type == KVMBPF_RECORD_SNAPSHOT)
+		record_take(host, record);
+	return ++host->records < RECORDS_PER_DISPATCH ? 0 : -E2BIG;
 }
 
 static int watch(struct ka_host *host, int fd)
@@ -246,7 +254,10 @@ int ka_host_dispatch(struct ka_host *host, const struct ka_host_events *events, 
 
 	host->events = events;
 	host->events_ctx = ctx;
+	host->records = 0;
 	changes = ring_buffer__consume(host->changes);
+	if (changes == -E2BIG)
+		changes = RECORDS_PER_DISPATCH;
 	err = dispatch_uevents(host);
 	if (!err)
 		err = dispatch_ends(host);

@@ -51,6 +51,7 @@ struct ka_host {
 	uint32_t slot_count;
 	uint8_t *slot_used;             /* one byte a slot */
 	struct ring_buffer *changes;
+	unsigned int records;           /* taken from it in this dispatch */
 	uint64_t lost_reported;
 	int epoll_fd;
 	int uevent_fd;

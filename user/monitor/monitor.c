@@ -633,9 +633,7 @@ static int loop_open(struct monitor *monitor)
 	if (r >= 0)
 		r = sd_event_add_io(monitor->event, &monitor->host_source,
 				    ka_host_fd(monitor->host), EPOLLIN, on_host, monitor);
-	/* Registers that were pushed come before the timers that read them anew. */
-	if (r >= 0)
-		r = sd_event_source_set_priority(monitor->host_source, SD_EVENT_PRIORITY_IMPORTANT);
+	/* Not before the timers: a guest that never stops pushing would starve them. */
 	if (r >= 0)
 		r = sd_event_add_time(monitor->event, &monitor->tick, CLOCK_MONOTONIC,
 				      clock_mono() / NS_PER_US + TICK_US, 0, on_tick, monitor);
