@@ -157,7 +157,7 @@ static __always_inline void fill(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcp
 {
 	state->vendor = vendor;
 	state->source = source;
-	state->pad = 0;
+	state->away = 0;
 	fill_watched(state, now);
 	fill_common(state, vcpu);
 	vendor_fill_rest(vendor, vcpu, state);
@@ -183,6 +183,27 @@ static __always_inline struct kvmbpf_snapshot_record *record_reserve(__u32 slot,
 }
 
 /*
+ * The registers of a nested guest, and those of SMM, are no changes of this guest's kernel, and
+ * come and go with each of its exits. The state before is kept to compare with, and one record
+ * until it is written again says that there was such a time.
+ */
+static __always_inline bool is_away(enum kvmbpf_source source, const struct watched *now)
+{
+	return source != KVMBPF_SOURCE_PULL &&
+	       now->flags & (KVMBPF_VCPU_NESTED | KVMBPF_VCPU_SMM);
+}
+
+/* Has anything happened that neither the state nor a record says? */
+static __always_inline bool is_news(const struct kvmbpf_vcpu *state, const struct watched *now,
+				    enum kvmbpf_source source, __u32 changed)
+{
+	if (is_away(source, now))
+		return !state->away;
+	return source == KVMBPF_SOURCE_PULL || changed || state->epoch != epoch ||
+	       state->flags != now->flags;
+}
+
+/*
  * The body of every program. A pull takes a full snapshot; the others only when something watched
  * changed, or when user space raised `epoch`. A change is published whoever noticed it first, or
  * the iterator would hide it from the ring buffer; also when another writer holds the state.
@@ -196,6 +217,7 @@ static __always_inline int take_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vend
 	struct kvmbpf_vcpu *state;
 	struct watched now = {};
 	__u32 changed;
+	bool away;
 
 	if (!slot)
 		return 0;
@@ -208,14 +230,16 @@ static __always_inline int take_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vend
 		return 0;
 	}
 	changed = watched_changes(&now, state);
-	if (source != KVMBPF_SOURCE_PULL && !changed && state->epoch == epoch &&
-	    state->flags == now.flags)
+	if (!is_news(state, &now, source, changed))
 		return 0;
-	if (changed)
+	away = is_away(source, &now);
+	if (changed || away)
 		record = record_reserve(*slot, changed);
 	if (record)
 		fill(&record->state, vcpu, vendor, source, &now);
-	if (state_lock(state)) {
+	if (away) {
+		state->away = 1;
+	} else if (state_lock(state)) {
 		fill(state, vcpu, vendor, source, &now);
 		state_unlock(state);
 	}

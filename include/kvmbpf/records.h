@@ -136,7 +136,7 @@ struct kvmbpf_vcpu {
 	__u8 vendor; /* enum kvmbpf_vendor */
 	__u8 source; /* enum kvmbpf_source */
 	__u8 cpl;
-	__u8 pad;
+	__u8 away;   /* a nested guest or SMM was told of since this was written */
 	__u64 generation;   /* of the VM's memslots, to see when they must be read again */
 	__u32 online_vcpus; /* of the VM */
 	__u32 inode;        /* of the VM, as in struct kvmbpf_vm_record */
