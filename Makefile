@@ -186,7 +186,8 @@ $(B)/tests/native/guest.o: tests/native/guest.S
 	$(call say,AS,$<)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(DEPFLAGS) -c $< -o $@
 
-$(B)/tests/native/tinyvm: $(B)/tests/native/tinyvm_main.o $(filter-out %/support.o,$(native_parts))
+$(B)/tests/native/tinyvm: $(B)/tests/native/tinyvm_main.o $(filter-out %/support.o %/guest_kernel.o,\
+							   $(native_parts))
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 .PHONY: unit-tests native-tests fuzzers

@@ -57,6 +57,13 @@ size_t descriptors_of_kvm(void);
 	Test(suite, name##_32bit) { suite##_##name(TINYVM_32BIT); }             \
 	static void suite##_##name(enum tinyvm_mode mode)
 
+/* The same for what differs between 64-bit and 32-bit kernels, however they page. */
+#define WIDTH_TEST(suite, name)                                                 \
+	static void suite##_##name(enum tinyvm_mode mode);                      \
+	Test(suite, name##_64bit) { suite##_##name(TINYVM_4LEVEL); }            \
+	Test(suite, name##_32bit) { suite##_##name(TINYVM_PAE); }               \
+	static void suite##_##name(enum tinyvm_mode mode)
+
 #define assert_rc(call, expected)                                                            \
 	do {                                                                                 \
 		long rc_ = (call), expected_ = (expected);                                   \

@@ -14,6 +14,10 @@
 #define KASLR_RANGE (1ULL << 30)
 #define KASLR_ALIGN_64 (1ULL << 21)
 #define KASLR_ALIGN_32 (1ULL << 12)
+/* KERNEL_IMAGE_SIZE, beyond which Linux does not link: what a file says must not let us scan on. */
+#define IMAGE_MAX_64 (1ULL << 30)
+#define IMAGE_MAX_32 (1ULL << 29)
+#define PAGE_SIZE 4096ULL
 
 enum { VCPUS_MAX = 512, EXCEPTIONS = 32, VOTES_MIN = 4, NOTES_MAX = 4096, BUILD_ID_BYTES = 20 };
 
@@ -131,32 +135,74 @@ static int symbol_gva(const struct ka_kernel *kernel, const char *name, uint64_t
 	return err;
 }
 
+static uint64_t image_gpa(const struct ka_kernel *kernel, uint64_t gva)
+{
+	return gva - image_map(kernel->symbols) + kernel->phys_base;
+}
+
+/* Whether page tables whose root lies at `root` in the image map `gva` to its place. */
+static int check_root(struct ka_vm *vm, const struct ka_kernel *kernel, uint64_t root, uint64_t gva)
+{
+	struct ka_paging paging = kernel->paging;
+	struct kvmbpf_walk walk;
+	int err;
+
+	paging.root = image_gpa(kernel, root);
+	err = translate_walk(vm, &paging, gva, &walk);
+	if (err)
+		return err;
+	return walk.gpa == image_gpa(kernel, gva) ? 0 : -ENODATA;
+}
+
+/*
+ * Kernels without CONFIG_KALLSYMS_ALL, such as Debian's 32-bit ones, do not name their root: it is
+ * the page of the image that maps an entry point, and itself, which the user half of KPTI does not.
+ */
+static int search_root(struct ka_vm *vm, const struct ka_kernel *kernel, uint64_t entry,
+		       uint64_t *ret_root)
+{
+	uint64_t root = (kernel->text_end + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
+
+	for (; kernel->text_end && root < kernel->image_end; root += PAGE_SIZE) {
+		int err = check_root(vm, kernel, root, entry);
+
+		if (!err)
+			err = check_root(vm, kernel, root, root);
+		if (err == -EOWNERDEAD)
+			return err;
+		if (err)
+			continue;
+		*ret_root = root;
+		return 0;
+	}
+	return -ENODATA;
+}
+
 /*
  * The physical place of the image, from an entry point: even the user half of KPTI's page tables
  * maps those. Then the kernel's own root lies at a known place of the image.
  */
 static int find_root(struct ka_vm *vm, const struct evidence *evidence, struct ka_kernel *kernel)
 {
-	const char *root = ka_symbols_64bit(kernel->symbols) ? "init_top_pgt" : "swapper_pg_dir";
-	uint64_t entry, gva, map = image_map(kernel->symbols);
-	struct kvmbpf_walk walk, check;
+	const char *name = ka_symbols_64bit(kernel->symbols) ? "init_top_pgt" : "swapper_pg_dir";
+	struct kvmbpf_walk walk;
+	uint64_t entry, root;
 	int err;
 
-	err = symbol_gva(kernel, "asm_exc_page_fault", &entry);
-	if (!err)
-		err = symbol_gva(kernel, root, &gva);
-	if (err)
+	if (symbol_gva(kernel, "asm_exc_page_fault", &entry))
 		return -ENODATA;
 	err = translate_walk(vm, &evidence->paging, entry, &walk);
 	if (err)
 		return err;
-	kernel->phys_base = (int64_t)(walk.gpa - (entry - map));
+	kernel->phys_base = (int64_t)(walk.gpa - (entry - image_map(kernel->symbols)));
 	kernel->paging = evidence->paging;
-	kernel->paging.root = gva - map + kernel->phys_base;
-	err = translate_walk(vm, &kernel->paging, entry, &check);
-	if (err)
-		return err;
-	return check.gpa == walk.gpa ? 0 : -ENODATA;
+	if (symbol_gva(kernel, name, &root))
+		err = search_root(vm, kernel, entry, &root);
+	else
+		err = check_root(vm, kernel, root, entry);
+	if (!err)
+		kernel->paging.root = image_gpa(kernel, root);
+	return err;
 }
 
 /* The GNU build-id among a range of ELF notes from guest memory; every length is the guest's. */
@@ -223,15 +269,22 @@ static int check_build_id(struct ka_vm *vm, struct ka_kernel *kernel)
 	return !of_file[0] || !strcmp(of_file, kernel->build_id) ? 0 : -ENODATA;
 }
 
+/* Where the file's tables do not name a bound, that of its segments or symbols has to do. */
 static void find_bounds(struct ka_kernel *kernel)
 {
-	symbol_gva(kernel, "_text", &kernel->base);
+	uint64_t max = ka_symbols_64bit(kernel->symbols) ? IMAGE_MAX_64 : IMAGE_MAX_32;
+	uint64_t start, end;
+
+	symbols_image(kernel->symbols, &start, &end);
+	kernel->image_end = end + kernel->slide;
 	symbol_gva(kernel, "_stext", &kernel->text_start);
 	symbol_gva(kernel, "_etext", &kernel->text_end);
 	if (symbol_gva(kernel, "_end", &kernel->image_end))
 		symbol_gva(kernel, "__brk_limit", &kernel->image_end);
-	if (!kernel->base)
-		kernel->base = kernel->text_start;
+	if (symbol_gva(kernel, "_text", &kernel->base))
+		kernel->base = kernel->text_start ? kernel->text_start : start + kernel->slide;
+	if (kernel->image_end - kernel->base > max)
+		kernel->image_end = kernel->base + max;
 }
 
 static int try_symbols(struct ka_vm *vm, const struct evidence *evidence,
@@ -243,14 +296,15 @@ static int try_symbols(struct ka_vm *vm, const struct evidence *evidence,
 	if (ka_symbols_64bit(symbols) != ka_long_mode(&evidence->registers))
 		return -ENODATA;
 	err = vote(evidence, symbols, &kernel.slide);
-	if (!err)
-		err = find_root(vm, evidence, &kernel);
+	if (err)
+		return err;
+	find_bounds(&kernel);
+	err = find_root(vm, evidence, &kernel);
 	if (!err)
 		err = check_build_id(vm, &kernel);
 	if (err)
 		return err;
 	snprintf(kernel.release, sizeof(kernel.release), "%s", ka_symbols_release(symbols));
-	find_bounds(&kernel);
 	*ret_kernel = kernel;
 	return 0;
 }
@@ -270,6 +324,8 @@ int ka_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *symbols, si
 		struct evidence evidence;
 
 		err = gather(vm, &registers[i], &evidence);
+		if (err == -EOWNERDEAD)
+			return err;
 		for (size_t j = 0; j < count && !err; j++) {
 			err = try_symbols(vm, &evidence, symbols[j], ret_kernel);
 			if (!err || err == -EOWNERDEAD)
