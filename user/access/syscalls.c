@@ -7,7 +7,13 @@
 #include "symbols.h"
 #include "vm.h"
 
-enum { SCAN_CHUNK = 64 * 1024, RUN_MIN = 64 };
+enum {
+	PAGE = 4096,
+	SCAN_CHUNK = 16 * PAGE,
+	/* A table that begins in a chunk may reach beyond it. */
+	SCAN_BYTES = SCAN_CHUNK + KA_SYSCALLS_MAX * 4,
+	RUN_MIN = 64,
+};
 
 /* First symbol address above this one, or 0. */
 static uint64_t next_address(const struct ka_symbols *symbols, uint64_t address)
@@ -104,34 +110,62 @@ static uint32_t run_length(const struct ka_kernel *kernel, const uint32_t *words
 	return run;
 }
 
+/* Of pages that the guest does not map, zeroes: no table has those, and its neighbours may. */
+static int read_mapped(struct ka_vm *vm, const struct ka_kernel *kernel, uint64_t gva, void *buf)
+{
+	struct ka_piece pieces[SCAN_BYTES / PAGE];
+	size_t count = sizeof(pieces) / sizeof(pieces[0]);
+	int err;
+
+	for (size_t i = 0; i < count; i++)
+		pieces[i] = (struct ka_piece){
+			.paging = &kernel->paging,
+			.address = gva + i * PAGE,
+			.buf = (char *)buf + i * PAGE,
+			.len = PAGE,
+		};
+	err = ka_readv(vm, pieces, count);
+	for (size_t i = 0; i < count && !err; i++)
+		if (pieces[i].error)
+			memset(pieces[i].buf, 0, PAGE);
+	return err;
+}
+
 static int find_by_run(struct ka_vm *vm, const struct ka_kernel *kernel,
 		       struct ka_syscall_table *ret_table)
 {
 	static const char *const restart_names[] = { "__ia32_sys_restart_syscall",
 						     "sys_restart_syscall", NULL };
 	static const char *const exit_names[] = { "__ia32_sys_exit", "sys_exit", NULL };
-	uint32_t words[(SCAN_CHUNK + KA_SYSCALLS_MAX * 4) / 4], restart, exit_handler;
+	uint32_t words[SCAN_BYTES / 4], restart, exit_handler;
+	uint64_t start = kernel->text_end > kernel->base ? kernel->text_end : kernel->base;
+	int err;
 
 	if (!find_handler(kernel, restart_names, &restart) ||
 	    !find_handler(kernel, exit_names, &exit_handler))
 		return -ENODATA;
-	for (uint64_t gva = kernel->text_end & ~3ULL; gva < kernel->image_end; gva += SCAN_CHUNK) {
-		if (ka_gva_read(vm, &kernel->paging, gva, words, sizeof(words)) &&
-		    ka_gva_read(vm, &kernel->paging, gva, words, SCAN_CHUNK))
-			continue;
-		for (size_t i = 0; i < SCAN_CHUNK / 4; i++) {
+	/* For ka_readv(), which goes by the memslots that are known. */
+	err = registers_refresh(vm);
+	for (uint64_t gva = start & ~(PAGE - 1ULL); !err && gva < kernel->image_end;
+	     gva += SCAN_CHUNK) {
+		size_t count = sizeof(words) / 4;
+
+		if (kernel->image_end - gva < sizeof(words))
+			count = (kernel->image_end - gva) / 4;
+		err = read_mapped(vm, kernel, gva, words);
+		for (size_t i = 0; !err && i < SCAN_CHUNK / 4 && i + 1 < count; i++) {
 			uint32_t run;
 
 			if (words[i] != restart || words[i + 1] != exit_handler)
 				continue;
-			run = run_length(kernel, words + i, sizeof(words) / 4 - i);
+			run = run_length(kernel, words + i, count - i);
 			if (run < RUN_MIN)
 				continue;
 			*ret_table = (struct ka_syscall_table){ gva + i * 4, run, 4 };
 			return 0;
 		}
 	}
-	return -ENODATA;
+	return err ? err : -ENODATA;
 }
 
 int ka_syscall_table_find(struct ka_vm *vm, const struct ka_kernel *kernel,
@@ -170,7 +204,7 @@ int ka_syscall_table_write(struct ka_vm *vm, const struct ka_kernel *kernel,
 			   const struct ka_syscall_table *table, unsigned int number,
 			   uint64_t handler)
 {
-	if (number >= table->count)
+	if (number >= table->count || (table->entry_size != 4 && table->entry_size != 8))
 		return -EINVAL;
 	if (table->entry_size == 4 && handler >> 32)
 		return -EINVAL;
