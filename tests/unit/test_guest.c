@@ -852,6 +852,19 @@ GUEST_TEST(idtr_swap_between_two_polls_is_seen_by_push)
 	cr_assert(guest->check_now);
 }
 
+/* A guest that runs guests pushes its own registers after each look that met the other's. */
+GUEST_TEST(pushed_table_in_its_place_asks_for_no_look)
+{
+	baseline();
+	guest->check_now = false;
+	pushed(0, KA_CHANGED_GDTR | KA_CHANGED_IDTR | KA_CHANGED_CR0);
+	cr_assert_not(guest->check_now);
+	gdt(0)[1] ^= 3ull << 45;
+	cycles(1);
+	pushed(0, KA_CHANGED_GDTR);
+	cr_assert(guest->check_now);
+}
+
 /* The GDT of Linux's real-mode trampoline, as a reboot loads it (seen in the lab). */
 static void load_trampoline(void)
 {

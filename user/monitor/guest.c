@@ -335,8 +335,6 @@ static bool push_judge(struct guest *guest, struct guest_vcpu *vcpu, uint32_t ch
 	vcpu->long_mode = ka_long_mode(&vcpu->registers);
 	hold_trampoline(vcpu, &changed);
 	guest_judge_pushed(guest, vcpu, changed);
-	if (changed & (KA_CHANGED_GDTR | KA_CHANGED_IDTR))
-		guest->check_now = true;
 	return true;
 }
 

@@ -448,7 +448,7 @@ static int translate_pushed(const struct guest *guest, const struct guest_vcpu *
 
 /*
  * Page tables may have changed since. Where those of the kernel do not map the table now, it is
- * none of the kernel's own, which are always mapped; without them there is no verdict from here.
+ * none of the kernel's own, which are always mapped; without them the cycle has to look.
  */
 static void judge_pushed_place(struct look *look, struct guest_vcpu *vcpu, enum check_id check,
 			       const struct ka_table_register *reg, const struct view *expected)
@@ -469,12 +469,16 @@ static void judge_pushed_place(struct look *look, struct guest_vcpu *vcpu, enum 
 		int r = translate_pushed(look->guest, vcpu, gva, &translation);
 
 		if (r < 0 && (!look->guest->kernel_found ||
-			      (r != -EFAULT && r != -ENXIO && r != -EBADMSG && r != -EINVAL)))
+			      (r != -EFAULT && r != -ENXIO && r != -EBADMSG && r != -EINVAL))) {
+			look->guest->check_now = true;
 			return;
+		}
 		observed.gpa[i] = translation.gpa;
 	}
 	look->reported = 0;
 	judge_place(look, vcpu, &object, expected, &observed);
+	/* Here, or open still: see what else there is. */
+	look->guest->check_now |= look->guest->findings.count > 0;
 	look_sweep(look, check, (int)vcpu->id, -1, true);
 }
 
