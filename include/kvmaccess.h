@@ -271,7 +271,9 @@ struct ka_piece {
 	uint32_t len;                    /* bytes; may cross pages */
 	/* results */
 	int error;                       /* 0 or -errno as above */
-	uint64_t gpa;                    /* of the first byte */
+	/* Of the first byte, also where it is mapped but no RAM is there; `address` if it is not
+	 * translated. */
+	uint64_t gpa;
 };
 
 /*

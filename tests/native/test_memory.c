@@ -448,8 +448,10 @@ MODE_TEST(memory, readv_fails_only_where_it_must)
 		for (unsigned int i = 0; i < PIECES; i++) {
 			cr_assert_eq(pieces[i].error, expected[i], "piece %u: %d, not %d", i,
 				     pieces[i].error, expected[i]);
-			if (expected[i])
+			if (expected[i]) {
+				assert_hex(pieces[i].gpa, i % 7 == 4 ? MMIO : pieces[i].address);
 				continue;
+			}
 			assert_hex(pieces[i].gpa, GUEST_SCRATCH + i * 40ull);
 			assert_hex(words[i], pieces[i].buf ? 0xabc000 + i : 0);
 		}

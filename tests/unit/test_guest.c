@@ -165,7 +165,10 @@ static int fake_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		struct ka_piece *piece = &pieces[i];
 
+		piece->gpa = piece->address;
 		piece->error = walk(piece->paging->root, piece->address, &piece->gpa);
+		if (!piece->error && piece->buf && piece->gpa >= sizeof(fake.memory))
+			piece->error = -ENXIO;
 		if (piece->error || !piece->buf)
 			continue;
 		memcpy(piece->buf, fake.memory + piece->gpa, piece->len);
@@ -1120,6 +1123,19 @@ GUEST_TEST(table_that_leads_nowhere_is_stale)
 	cr_assert_eq(guest->vcpus[1].coverage[CHECK_IDT].state, COVERAGE_STALE);
 	cr_assert_eq(guest->vcpus[1].coverage[CHECK_GDT].state, COVERAGE_OBSERVED);
 	cr_assert_eq(guest->vcpus[0].coverage[CHECK_IDT].state, COVERAGE_OBSERVED);
+}
+
+/* The memory of a passed-through device, which the CPU reads and we cannot. */
+GUEST_TEST(table_where_no_ram_is_does_not_hide_behind_the_kernels_mapping)
+{
+	baseline();
+	fake.remap[fake.remaps++] = (struct remap){ gva_gdt, 0, MEMORY_PAGES };
+	fake.remap[fake.remaps++] = (struct remap){ gva_idt, 0, MEMORY_PAGES + 1 };
+	cycles(1);
+	cr_assert_eq(guest->vcpus[0].coverage[CHECK_GDT].state, COVERAGE_STALE);
+	cr_assert_eq(guest->vcpus[0].coverage[CHECK_IDT].state, COVERAGE_STALE);
+	cr_assert_eq(guest->vcpus[1].coverage[CHECK_GDT].state, COVERAGE_OBSERVED);
+	cr_assert_eq(guest->vcpus[1].coverage[CHECK_IDT].state, COVERAGE_OBSERVED);
 }
 
 GUEST_TEST(cr3_of_a_process_that_ended)

@@ -243,7 +243,8 @@ static bool same_frames(const struct view *a, const struct view *b)
  * A second run for what the first could not give:
  * - the contents of an IDT that is not where the others have theirs;
  * - what the vCPU's CR3 does not map. The CR3 is that of its last exit: the process may be gone
- *   since, and its page tables with it. The kernel's own tables map the same kernel half.
+ *   since, and its page tables with it. The kernel's own tables map the same kernel half. What it
+ *   maps to where no RAM is (the memory of a device) is no such loss.
  * Returns how many views it asks for.
  */
 static unsigned int add_rest(struct guest *guest)
@@ -257,7 +258,7 @@ static unsigned int add_rest(struct guest *guest)
 		struct view *views[] = { &vcpu->gdt, &vcpu->idt };
 
 		for (size_t v = 0; !vcpu->usable && v < array_size(views); v++) {
-			bool lost = views[v]->error && guest->kernel_found;
+			bool lost = views[v]->error && guest->kernel_found && !views[v]->no_ram;
 			bool alone = !views[v]->error && !views[v]->contents &&
 				     !same_frames(views[v], &leader->idt);
 

@@ -135,11 +135,13 @@ void reader_collect(const struct reader *reader, struct view *view)
 {
 	/* An empty table cannot be read. */
 	view->error = view->pages ? 0 : -EFAULT;
+	view->no_ram = false;
 	for (unsigned int i = 0; i < view->pages; i++) {
 		const struct ka_piece *piece = &reader->pieces[view->piece + i];
 
 		if (piece->error)
 			view->error = piece->error;
+		view->no_ram |= piece->error == -ENXIO && piece->gpa != piece->address;
 		view->gpa[i] = piece->error ? 0 : piece->gpa;
 	}
 }

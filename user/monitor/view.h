@@ -23,6 +23,7 @@ struct view {
 	uint64_t gpa[VIEW_PAGES];
 	unsigned int pages;
 	int error;	/* of the last read: 0 or -errno */
+	bool no_ram;	/* mapped, but what is there cannot be read */
 	bool contents;	/* bytes were asked for, not the place alone */
 	uint8_t *bytes; /* `capacity` of them */
 	uint32_t capacity;
