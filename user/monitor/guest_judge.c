@@ -6,6 +6,7 @@
 #include "check_syscall.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "log.h"
 #include "report.h"
 
 #include <errno.h>
@@ -34,8 +35,12 @@ static void look_report(struct look *look, const struct guest_vcpu *vcpu,
 	difference->long_mode = vcpu->long_mode;
 	difference->detected_by = look->detected_by;
 	if (finding_report(&guest->findings, &owner, difference, look->real_ns, look->mono_ns,
-			   &finding, &news) < 0)
+			   &finding, &news) < 0) {
+		if (guest->findings.suppressed == 1)
+			log_warning("%s: %d findings are open; more are not told",
+				    guest->info.name, FINDINGS_MAX);
 		return;
+	}
 	if (news == FINDING_OPENED)
 		finding->last_ok_ns = vcpu->coverage[difference->object.check].last_ok_ns;
 	if (news != FINDING_FOLDED)
