@@ -626,13 +626,13 @@ GUEST_TEST(kexec_without_symbols_is_no_attack)
 	watch.symbols_count = 0;
 	fake.kernel_hidden = true;
 	guest_start();
-	for (int boot = 1; boot <= 2; boot++) {
+	for (unsigned int nth = 1; nth <= 2; nth++) {
 		cycles(3);
 		guest->still_since_ns -= 3 * NS_PER_S;
 		cycles(1);
 		cr_assert_eq(guest->phase, GUEST_WATCHED);
-		cr_assert_eq(guest->generation, boot);
-		if (boot == 1)
+		cr_assert_eq(guest->generation, nth);
+		if (nth == 1)
 			kexec_slowly(0x7800000);
 		fake.kernel_hidden = true;
 	}

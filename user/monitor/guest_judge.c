@@ -37,8 +37,8 @@ static void look_report(struct look *look, const struct guest_vcpu *vcpu,
 	if (finding_report(&guest->findings, &owner, difference, look->real_ns, look->mono_ns,
 			   &finding, &news) < 0) {
 		if (guest->findings.suppressed == 1)
-			log_warning("%s: %d findings are open; more are not told",
-				    guest->info.name, FINDINGS_MAX);
+			log_warning("%s: %d findings are open; more are not told", guest->info.name,
+				    FINDINGS_MAX);
 		return;
 	}
 	if (news == FINDING_OPENED)
