@@ -155,8 +155,8 @@ Test(store, old_boots_are_forgotten)
 Test(store, an_edited_or_missing_row_is_damage)
 {
 	static const char *const damage[] = {
-		"UPDATE content SET value = '0x0000000000000001' WHERE object = 'syscall' AND idx "
-		"= 3",
+		("UPDATE content SET value = '0x0000000000000001' "
+		 "WHERE object = 'syscall' AND idx = 3"),
 		"UPDATE content SET value = 'zz' WHERE object = 'idt' AND idx = 3",
 		"UPDATE content SET value = '0x1' WHERE object = 'syscall' AND idx = 3",
 		"UPDATE content SET relative = 7 WHERE object = 'idt' AND idx = 0",
