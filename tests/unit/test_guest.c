@@ -578,6 +578,25 @@ GUEST_TEST(reset_is_no_attack_and_is_held_against_the_store)
 	cr_assert_str_eq(text_at(violation(1, "idt_gate", 14, 0), "observed", "symbol"), "unknown");
 }
 
+/* Suspend to RAM, or an attacker who has paging off for a moment to make us learn anew. */
+GUEST_TEST(reset_without_a_boot_teaches_nothing)
+{
+	baseline();
+	fake.registers[0].cr0 = 0x60000010;
+	pushed(0, KA_CHANGED_CR0);
+	cycles(1);
+	fake.registers[0].cr0 = 0x80050033;
+	/* The same bytes on another page. */
+	memcpy(page(P_IDT_COPY), page(P_IDT), PAGE);
+	fake.remap[fake.remaps++] = (struct remap){ gva_idt, -1, P_IDT_COPY };
+	cycles(8);
+	cr_assert_eq(guest->generation, 1);
+	cr_assert_str_eq(text_at(last_event("baseline.recorded", 0), "baseline", "trigger"),
+			 "resume");
+	cr_assert_gt(events_of("integrity.violation"), 0);
+	cr_assert_str_eq(text_at(last_event("integrity.violation", 0), "object", "kind"), "idtr");
+}
+
 GUEST_TEST(kexec_is_no_attack)
 {
 	baseline();
@@ -590,6 +609,19 @@ GUEST_TEST(kexec_is_no_attack)
 	cr_assert_eq(events_of("integrity.violation"), 0);
 	cr_assert_eq(guest->generation, 2);
 	cr_assert(guest_complete(guest));
+}
+
+/* A decoy: all that tells a kernel, at another place, while nothing was reset or emptied. */
+GUEST_TEST(kernel_that_is_just_there_is_told_loudly)
+{
+	json_t *event;
+
+	baseline();
+	boot(0x7800000);
+	cycles(4);
+	event = last_event("baseline.recorded", 0);
+	cr_assert_str_eq(text_at(event, "baseline", "trigger"), "replaced");
+	cr_assert_str_eq(json_string_value(json_object_get(event, "severity")), "high");
 }
 
 /* Between the old kernel's end and the new one's tables: those of its decompressor. */

@@ -233,7 +233,10 @@ static int watch_cycle(struct guest *guest)
 			r = watch_read(guest);
 		if (!r && (guest->going_down || first_vcpu_moved(guest)) &&
 		    guest_kernel_replaced(guest)) {
+			bool announced = guest->going_down;
+
 			guest_wait_for_boot(guest);
+			guest->unannounced = !announced;
 			guest_record(guest);
 			return 0;
 		}

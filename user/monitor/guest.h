@@ -81,6 +81,7 @@ struct guest {
 	bool boots_before;   /* this run has recorded a boot of it */
 	bool same_boot; /* the baseline is made anew for the same boot: its kernel was found late */
 	bool check_now; /* something pushed asks for a look */
+	bool unannounced; /* another kernel is there, and neither a reset nor an emptied table was */
 	unsigned int generation;
 	uint64_t cycles;
 

@@ -238,10 +238,12 @@ static void fingerprint(const struct guest *guest, char ret_hex[static 33])
 {
 	char text[512];
 
-	snprintf(text, sizeof(text), "%s\n%s\n%d\n%" PRIu64 "\n%d\n%s\n%" PRIx64 "\n%" PRIx64,
-		 guest->id, guest->watch->stream->host.boot_id, (int)guest->info.pid,
-		 guest->info.start_ticks, guest->info.fd, guest->kernel.build_id,
-		 guest->kernel.slide, guest->kernel.symbols ? 0 : guest->vcpus[0].registers.lstar);
+	snprintf(text, sizeof(text),
+		 "%s\n%s\n%d\n%" PRIu64 "\n%d\n%s\n%" PRIx64 "\n%" PRIx64 "\n%" PRIx64, guest->id,
+		 guest->watch->stream->host.boot_id, (int)guest->info.pid, guest->info.start_ticks,
+		 guest->info.fd, guest->kernel.build_id, guest->kernel.slide,
+		 (uint64_t)guest->kernel.phys_base,
+		 guest->kernel.symbols ? 0 : guest->vcpus[0].registers.lstar);
 	hash_hex(ret_hex, text);
 }
 
@@ -370,7 +372,11 @@ static void places_restore(struct guest *guest)
 				      &guest->table[t].expected);
 }
 
-/* Which boot of the VM this is, counted by the store across runs of the monitor. */
+/*
+ * Which boot of the VM this is, counted by the store across runs of the monitor. A kernel that KASLR
+ * placed where it was, virtually and physically, has not booted since: its vCPU left paging for a
+ * while (suspend to RAM, or to have us learn anew).
+ */
 static int generation_find(const struct guest *guest, const char *fingerprint,
 			   unsigned int *ret_generation, bool *ret_again)
 {
@@ -382,7 +388,7 @@ static int generation_find(const struct guest *guest, const char *fingerprint,
 		*ret_again = false;
 		return 0;
 	}
-	r = guest->boots_before
+	r = guest->boots_before && !guest->kernel.slide
 		    ? -ENOENT
 		    : store_boot_find(guest->watch->store, guest->id, fingerprint, &latest);
 	*ret_again = !r;
@@ -454,6 +460,15 @@ static void baseline_describe(struct guest *guest, const struct store_boot *boot
 	guest->baseline_objects = content_kept(content);
 }
 
+static const char *trigger_of(const struct guest *guest, bool again, bool known)
+{
+	if (!guest->boots_before || guest->same_boot)
+		return known ? "store" : "first";
+	if (again)
+		return "resume";
+	return guest->unannounced ? "replaced" : "reboot";
+}
+
 static int baseline_make(struct guest *guest, uint64_t real_ns)
 {
 	_cleanup_free_ struct content *content = calloc(1, sizeof(*content));
@@ -470,6 +485,8 @@ static int baseline_make(struct guest *guest, uint64_t real_ns)
 	known = !r;
 	if (!known)
 		content_take(guest, content, real_ns);
+	if (!again)
+		guest_close_findings(guest, "new_baseline");
 	guest->generation = boot.generation;
 	expect_all(guest, content);
 	/* Without KASLR a reboot that happened meanwhile looks the same, and may place per-CPU data
@@ -489,10 +506,7 @@ static int baseline_make(struct guest *guest, uint64_t real_ns)
 		store_rollback(store);
 		return r;
 	}
-	baseline_describe(guest, &boot, content,
-			  guest->boots_before && !guest->same_boot ? "reboot"
-			  : known				   ? "store"
-								   : "first");
+	baseline_describe(guest, &boot, content, trigger_of(guest, again, known));
 	return 0;
 }
 
@@ -566,7 +580,6 @@ void guest_record(struct guest *guest)
 			real_ns);
 		return;
 	}
-	guest_close_findings(guest, "new_baseline");
 	record(guest, real_ns, mono_ns);
 }
 
@@ -611,7 +624,7 @@ void guest_record_vcpu(struct guest *guest, struct guest_vcpu *vcpu)
 void guest_wait_for_boot(struct guest *guest)
 {
 	guest->phase = GUEST_WAITING;
-	guest->reset_seen = guest->going_down = guest->kernel_found = false;
+	guest->reset_seen = guest->going_down = guest->kernel_found = guest->unannounced = false;
 	guest->emptied_ns = 0;
 	guest->still = 0;
 	memset(&guest->kernel, 0, sizeof(guest->kernel));

@@ -120,7 +120,11 @@ void report_baseline(const struct guest *guest, uint64_t real_ns, uint64_t mono_
 
 	snprintf(message, sizeof(message), "%s: baseline of boot %u (%s)", guest->info.name,
 		 guest->generation, guest->baseline_trigger);
-	event = event_about(guest, "baseline.recorded", SEVERITY_INFO, real_ns, mono_ns, message);
+	/* A kexec empties the IDT first: a kernel that is just there may be an attacker's decoy. */
+	event = event_about(guest, "baseline.recorded",
+			    strcmp(guest->baseline_trigger, "replaced") ? SEVERITY_INFO :
+									  SEVERITY_HIGH,
+			    real_ns, mono_ns, message);
 	for (int check = 0; check < CHECKS; check++)
 		set(coverage, checks[check].name, json_boolean(check_covered(guest, check)));
 	set(baseline, "trigger", json_string(guest->baseline_trigger));
