@@ -35,6 +35,7 @@ struct layout {
 	size_t offsets;
 	size_t relative_base; /* 0: place-relative */
 	uint32_t count;
+	uint16_t token_len[TOKENS]; /* once tokens_match() has seen them */
 };
 
 static uint16_t get16(const struct kallsyms_image *image, size_t at)
@@ -113,9 +114,12 @@ static int token_length(const struct kallsyms_image *image, size_t at, size_t en
 	return -EBADMSG;
 }
 
-/* Whether 256 texts at @tokens end where the index says. *@ret_end: first byte behind them. */
+/*
+ * Whether 256 texts at @tokens end where the index says, and how long they are. *@ret_end: first
+ * byte behind them.
+ */
 static bool tokens_match(const struct kallsyms_image *image, size_t tokens, size_t index,
-			 size_t limit, size_t *ret_end)
+			 size_t limit, uint16_t token_len[static TOKENS], size_t *ret_end)
 {
 	size_t at = tokens;
 	unsigned int i;
@@ -127,6 +131,7 @@ static bool tokens_match(const struct kallsyms_image *image, size_t tokens, size
 		len = token_length(image, at, limit);
 		if (len < 0)
 			return false;
+		token_len[i] = len;
 		at += len + 1;
 	}
 	*ret_end = at;
@@ -148,7 +153,8 @@ static bool tokens_before_index(const struct kallsyms_image *image, struct layou
 		if (tokens % TABLE_ALIGN)
 			continue;
 		*effort += TOKENS;
-		if (!tokens_match(image, tokens, layout->index, layout->index, &end))
+		if (!tokens_match(image, tokens, layout->index, layout->index,
+				  layout->token_len, &end))
 			continue;
 		if (layout->index - end > PAD_MAX)
 			continue;
@@ -195,9 +201,9 @@ static int name_expand(const struct kallsyms_image *image, const struct layout *
 	for (i = 0; i < compressed; i++) {
 		uint8_t code = image->bytes[*at + i];
 		size_t token = layout->tokens + get16(image, layout->index + 2 * code);
-		int token_len = token_length(image, token, layout->tokens_end);
+		size_t token_len = layout->token_len[code];
 
-		if (token_len < 0 || token_len + len > SYMBOLS_NAME_MAX + 1)
+		if (token_len + len > SYMBOLS_NAME_MAX + 1)
 			return -EBADMSG;
 		memcpy(text + len, image->bytes + token, token_len);
 		len += token_len;
@@ -468,7 +474,8 @@ static int layout_from_tables(const struct kallsyms_image *image,
 	     !layout.relative_base))
 		return -EBADMSG;
 	layout.names_end = image->len;
-	if (!tokens_match(image, layout.tokens, layout.index, image->len, &layout.tokens_end))
+	if (!tokens_match(image, layout.tokens, layout.index, image->len, layout.token_len,
+			  &layout.tokens_end))
 		return -EBADMSG;
 	*ret_layout = layout;
 	return 0;

@@ -5,7 +5,6 @@
 #include "symbols_build.h"
 
 #include <ctype.h>
-#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +24,9 @@ struct ka_symbols {
 	char *arena;
 	size_t arena_len;
 	size_t arena_room;
-	uint32_t *by_name; /* indices into symbols */
+	uint32_t *by_name; /* first index of each hash of a name, NONE where there is none */
+	uint32_t *next;	   /* the next index of the same hash, in the order of addresses */
+	size_t by_name_mask;
 	uint32_t *by_addr; /* the preferred symbol of each address inside the image */
 	size_t by_addr_count;
 	uint64_t image_start;
@@ -35,6 +36,8 @@ struct ka_symbols {
 	char build_id[2 * SYMBOLS_BUILD_ID_MAX + 1];
 	char release[SYMBOLS_RELEASE_MAX + 1];
 };
+
+#define NONE UINT32_MAX
 
 /* Which name speaks for an address that has several; lower is better. */
 enum rank {
@@ -52,11 +55,11 @@ static bool starts_with(const char *name, const char *prefix)
 	return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-static bool ends_with(const char *name, const char *suffix)
+static bool ends_with(const char *name, size_t len, const char *suffix)
 {
-	size_t len = strlen(name), suffix_len = strlen(suffix);
+	size_t suffix_len = strlen(suffix);
 
-	return len >= suffix_len && strcmp(name + len - suffix_len, suffix) == 0;
+	return len >= suffix_len && memcmp(name + len - suffix_len, suffix, suffix_len) == 0;
 }
 
 static bool is_one_of(const char *name, const char *const *names)
@@ -79,28 +82,33 @@ static bool is_artifact(const char *name)
 }
 
 /* Names that the linker script gives to the borders of sections. */
-static bool is_boundary(const char *name)
+static bool is_boundary(const char *name, size_t len)
 {
 	static const char *const names[] = { "_text",	   "_stext", "_sinittext",
 					     "_sdata",	   "_sbss",  "__init_begin",
 					     "__init_end", NULL };
 
-	return is_one_of(name, names) || starts_with(name, "__start_") ||
-	       starts_with(name, "__stop_") || starts_with(name, "__end_") ||
-	       ends_with(name, "_start") || ends_with(name, "_end");
+	if (ends_with(name, len, "_start") || ends_with(name, len, "_end"))
+		return true;
+	return name[0] == '_' &&
+	       (is_one_of(name, names) || starts_with(name, "__start_") ||
+		starts_with(name, "__stop_") || starts_with(name, "__end_"));
 }
 
-static enum rank symbol_rank(char type, const char *name)
+static enum rank symbol_rank(char type, const char *name, size_t len)
 {
 	static const char *const ends[] = { "_etext", "_einittext", "_edata", "_end", NULL };
 
-	if (starts_with(name, "__x64_sys_"))
-		return RANK_SYSCALL;
-	if (is_one_of(name, ends))
-		return RANK_END;
-	if (is_artifact(name))
-		return RANK_ARTIFACT;
-	if (is_boundary(name))
+	/* A table has hundreds of thousands: most are done with their first letter. */
+	if (strchr("_.$", name[0])) {
+		if (starts_with(name, "__x64_sys_"))
+			return RANK_SYSCALL;
+		if (is_one_of(name, ends))
+			return RANK_END;
+		if (is_artifact(name))
+			return RANK_ARTIFACT;
+	}
+	if (is_boundary(name, len))
 		return RANK_BOUNDARY;
 	if (strchr("WwVv", type))
 		return RANK_WEAK;
@@ -126,6 +134,7 @@ void ka_symbols_free(struct ka_symbols *symbols)
 	free(symbols->symbols);
 	free(symbols->arena);
 	free(symbols->by_name);
+	free(symbols->next);
 	free(symbols->by_addr);
 	free(symbols);
 }
@@ -175,7 +184,7 @@ int symbols_add(struct ka_symbols *symbols, uint64_t addr, char type, const char
 		.addr = addr,
 		.name = symbols->arena_len,
 		.type = type,
-		.rank = symbol_rank(type, copy),
+		.rank = symbol_rank(type, copy, len),
 	};
 	symbols->arena_len += len + 1;
 	return 0;
@@ -248,48 +257,54 @@ static int compare_address(const void *left, const void *right, void *arg)
 	return compare_taste(symbol_name(arg, a), symbol_name(arg, b));
 }
 
-/* A name with its first bytes beside it: comparing those spares most visits to the arena. */
-struct name_key {
-	uint64_t prefix;
-	uint32_t index;
-};
-
-static int compare_name(const void *left, const void *right, void *arg)
+/* Most sources come sorted by address: then only the names of one address are to be sorted. */
+static void sort_symbols(struct ka_symbols *symbols)
 {
-	const struct ka_symbols *symbols = arg;
-	const struct name_key *a = left, *b = right;
-	int order;
+	struct symbol *all = symbols->symbols;
+	size_t i, same;
 
-	if (a->prefix != b->prefix)
-		return a->prefix < b->prefix ? -1 : 1;
-	order = strcmp(symbol_name(symbols, &symbols->symbols[a->index]),
-		       symbol_name(symbols, &symbols->symbols[b->index]));
-	if (order)
-		return order;
-	return a->index < b->index ? -1 : a->index > b->index;
+	for (i = 1; i < symbols->count && all[i - 1].addr <= all[i].addr; i++)
+		;
+	if (i < symbols->count) {
+		qsort_r(all, symbols->count, sizeof(*all), compare_address, symbols);
+		return;
+	}
+	for (i = 0; i < symbols->count; i += same) {
+		for (same = 1; i + same < symbols->count && all[i + same].addr == all[i].addr;)
+			same++;
+		if (same > 1)
+			qsort_r(all + i, same, sizeof(*all), compare_address, symbols);
+	}
+}
+
+/* FNV-1a. A guest that makes its names collide makes lookups slow, in its own table. */
+static uint32_t name_hash(const char *name)
+{
+	uint32_t hash = 2166136261u;
+
+	for (; *name; name++)
+		hash = (hash ^ (uint8_t)*name) * 16777619u;
+	return hash;
 }
 
 static int index_names(struct ka_symbols *symbols)
 {
-	struct name_key *keys = calloc(symbols->count + 1, sizeof(*keys));
-	size_t i;
+	size_t room = 1;
 
-	symbols->by_name = calloc(symbols->count + 1, sizeof(*symbols->by_name));
-	if (!keys || !symbols->by_name) {
-		free(keys);
+	while (room < symbols->count)
+		room *= 2;
+	symbols->by_name_mask = room - 1;
+	symbols->by_name = malloc(room * sizeof(*symbols->by_name));
+	symbols->next = malloc(symbols->count * sizeof(*symbols->next));
+	if (!symbols->by_name || !symbols->next)
 		return -ENOMEM;
-	}
-	for (i = 0; i < symbols->count; i++) {
-		const char *name = symbol_name(symbols, &symbols->symbols[i]);
-		uint64_t prefix = 0;
+	memset(symbols->by_name, 0xff, room * sizeof(*symbols->by_name));
+	for (size_t i = symbols->count; i-- > 0;) {
+		uint32_t hash = name_hash(symbol_name(symbols, &symbols->symbols[i]));
 
-		memcpy(&prefix, name, strnlen(name, sizeof(prefix)));
-		keys[i] = (struct name_key){ .prefix = be64toh(prefix), .index = i };
+		symbols->next[i] = symbols->by_name[hash & symbols->by_name_mask];
+		symbols->by_name[hash & symbols->by_name_mask] = i;
 	}
-	qsort_r(keys, symbols->count, sizeof(*keys), compare_name, symbols);
-	for (i = 0; i < symbols->count; i++)
-		symbols->by_name[i] = keys[i].index;
-	free(keys);
 	return 0;
 }
 
@@ -355,8 +370,7 @@ int symbols_seal(struct ka_symbols *symbols)
 
 	if (!symbols->count)
 		return 0;
-	qsort_r(symbols->symbols, symbols->count, sizeof(*symbols->symbols), compare_address,
-		symbols);
+	sort_symbols(symbols);
 	err = index_names(symbols);
 	if (err)
 		return err;
@@ -366,31 +380,23 @@ int symbols_seal(struct ka_symbols *symbols)
 
 int ka_symbols_find(const struct ka_symbols *symbols, const char *name, uint64_t *ret_addr)
 {
-	size_t low = 0, high = symbols->count;
-	uint64_t addr;
+	const struct symbol *found = NULL;
+	uint32_t i = NONE;
 
-	/* The first of that name: equal names stand together, ordered by address. */
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		const struct symbol *symbol = &symbols->symbols[symbols->by_name[middle]];
-
-		if (strcmp(symbol_name(symbols, symbol), name) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low == symbols->count || strcmp(symbols_at(symbols, symbols->by_name[low]).name, name))
-		return -ENOENT;
-	addr = symbols->symbols[symbols->by_name[low]].addr;
-	for (; low < symbols->count; low++) {
-		const struct symbol *symbol = &symbols->symbols[symbols->by_name[low]];
+	if (symbols->by_name)
+		i = symbols->by_name[name_hash(name) & symbols->by_name_mask];
+	for (; i != NONE; i = symbols->next[i]) {
+		const struct symbol *symbol = &symbols->symbols[i];
 
 		if (strcmp(symbol_name(symbols, symbol), name))
-			break;
-		if (symbol->addr != addr)
+			continue;
+		if (found && symbol->addr != found->addr)
 			return -ENOTUNIQ;
+		found = symbol;
 	}
-	*ret_addr = addr;
+	if (!found)
+		return -ENOENT;
+	*ret_addr = found->addr;
 	return 0;
 }
 
