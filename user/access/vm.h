@@ -38,6 +38,8 @@ struct ka_vm {
 	uint64_t generation;     /* of the memslots that we know */
 	struct translation *translations;
 	struct batch *batch;
+	unsigned int searches;   /* of the whole memory for the kernel, in vain */
+	uint64_t search_step;    /* where an unfinished pagesearch() goes on */
 };
 
 /* memory.c */
