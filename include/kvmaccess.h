@@ -364,6 +364,22 @@ int ka_idt_write(struct ka_vm *vm, unsigned int vcpu, unsigned int vector,
  * symbols; -EPROTONOSUPPORT, compressed or laid out in a way that is not known; -EFBIG.
  */
 int ka_symbols_load(const char *path, struct ka_symbols **ret_symbols);
+/*
+ * The symbols of the kernel that runs in the guest, from its own memory: no file is needed. Where
+ * LSTAR and the exception gates lead tells the physical place of the kernel's text; the page that
+ * begins with `OSRELEASE=` (vmcoreinfo) must agree with it, and names the KASLR slide, the kernel's
+ * page tables, and since 6.0 its kallsyms tables; in older kernels those are found by their
+ * structure. Taken only if ka_kernel_find() finds this guest with them. Addresses are link-time
+ * ones, as from a file. All of it is the guest's word: an attacker in the guest's kernel can make
+ * it lie about names, so a file outranks it.
+ *
+ * Blocks: looks at the first bytes of each resident page of the guest (about 0.3 µs each), nearest
+ * to the kernel first, for at most a second; then parses (about 0.2 s). Not for each cycle.
+ * Errors: -EAGAIN, not up yet, or the second is over and the next call goes on from there (two
+ * searches in vain are waited out so, before one by structure, of some 64 MiB and a second);
+ * -ENODATA, no Linux kernel found, or a 32-bit one.
+ */
+int ka_symbols_from_guest(struct ka_vm *vm, struct ka_symbols **ret_symbols);
 void ka_symbols_free(struct ka_symbols *symbols);
 /* One sentence for what ka_symbols_load() returned. */
 const char *ka_symbols_error(int err);
@@ -378,8 +394,12 @@ const char *ka_symbols_name(const struct ka_symbols *symbols, uint64_t address,
 const char *ka_symbols_build_id(const struct ka_symbols *symbols);
 /* "6.1.0-56-amd64", or "" where the file does not say. */
 const char *ka_symbols_release(const struct ka_symbols *symbols);
-/* "vmlinuz", "vmlinux", "System.map", "kallsyms". */
+/* "vmlinuz", "vmlinux", "System.map", "kallsyms", "guest". */
 const char *ka_symbols_source(const struct ka_symbols *symbols);
+/* The guest's page that ka_symbols_from_guest() went by; -ENODATA: none, found by structure. */
+int ka_symbols_vmcoreinfo(const struct ka_symbols *symbols, uint64_t *ret_gpa);
+/* How many symbols, those of the same address counted each. */
+size_t ka_symbols_count(const struct ka_symbols *symbols);
 bool ka_symbols_64bit(const struct ka_symbols *symbols);
 
 /*
@@ -398,6 +418,8 @@ struct ka_kernel {
 	 * kernels GVA - 0xc0000000 + phys_base. */
 	int64_t phys_base;
 	struct ka_paging paging; /* a kernel's own address space: init_top_pgt */
+	uint8_t votes;           /* entry points (LSTAR, exception gates) that agree on `slide` */
+	bool build_id_read;      /* from the guest's ELF notes; else it is the symbol file's */
 };
 
 /*

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "access/symbols_build.h"
 #include "kernel_image.h"
 
 enum { COUNT = 600 };
@@ -259,4 +260,25 @@ Test(load, errors_have_words)
 		for (k = 0; k < i; k++)
 			cr_expect(ne(str, (char *)ka_symbols_error(errors[i]),
 				     (char *)ka_symbols_error(errors[k])));
+}
+
+Test(symbols, what_runs_elsewhere_is_put_back_where_it_was_linked)
+{
+	struct ka_symbols *symbols;
+	uint64_t addr, offset;
+
+	cr_assert(eq(int, symbols_create(&symbols), 0));
+	cr_assert(eq(int, symbols_add(symbols, 0x1f000, 'A', "cpu_number", 10), 0));
+	cr_assert(eq(int, symbols_add(symbols, 0xffffffff94e00000, 'T', "_text", 5), 0));
+	cr_assert(eq(int, symbols_add(symbols, 0xffffffff94e00100, 'T', "do_one", 6), 0));
+	cr_assert(eq(int, symbols_add(symbols, 0xffffffff94e00200, 'B', "_end", 4), 0));
+	symbols_rebase(symbols, 0x13e00000);
+	cr_assert(eq(int, symbols_seal(symbols), 0));
+	cr_assert(eq(int, ka_symbols_find(symbols, "cpu_number", &addr), 0));
+	cr_assert(eq(u64, addr, 0x1f000));
+	cr_assert(eq(int, ka_symbols_find(symbols, "_text", &addr), 0));
+	cr_assert(eq(u64, addr, 0xffffffff81000000));
+	cr_assert(eq(str, (char *)ka_symbols_name(symbols, 0xffffffff81000110, &offset), "do_one"));
+	cr_assert(eq(sz, ka_symbols_count(symbols), 4));
+	ka_symbols_free(symbols);
 }

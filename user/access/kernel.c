@@ -5,21 +5,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernel.h"
 #include "symbols.h"
-#include "vm.h"
 
-#define START_KERNEL_MAP_64 0xffffffff80000000ULL
 #define PAGE_OFFSET_32 0xc0000000ULL
-/* KASLR keeps the image within 1 GiB and to CONFIG_PHYSICAL_ALIGN, 2 MiB on x86-64. */
-#define KASLR_RANGE (1ULL << 30)
-#define KASLR_ALIGN_64 (1ULL << 21)
 #define KASLR_ALIGN_32 (1ULL << 12)
 /* KERNEL_IMAGE_SIZE, beyond which Linux does not link: what a file says must not let us scan on. */
 #define IMAGE_MAX_64 (1ULL << 30)
 #define IMAGE_MAX_32 (1ULL << 29)
 #define PAGE_SIZE 4096ULL
 
-enum { VCPUS_MAX = 512, EXCEPTIONS = 32, VOTES_MIN = 4, NOTES_MAX = 4096, BUILD_ID_BYTES = 20 };
+enum { EXCEPTIONS = 32, NOTES_MAX = 4096, BUILD_ID_BYTES = 20 };
 
 /* Entry points that every kernel since 5.8 has, and where the CPU holds their addresses. */
 enum { FROM_LSTAR = -1 };
@@ -40,19 +36,13 @@ static const struct {
 	{ 16, "asm_exc_coprocessor_error" },
 };
 
-enum { ENTRY_POINTS = sizeof(entry_points) / sizeof(entry_points[0]) };
+_Static_assert(sizeof(entry_points) / sizeof(entry_points[0]) == KERNEL_ENTRY_POINTS,
+	       "each entry point has its place in the evidence");
 
-/* What the guest's CPUs point at: the candidates for `entry_points`, 0 where not known. */
-struct evidence {
-	struct ka_registers registers;
-	struct ka_paging paging;
-	uint64_t address[ENTRY_POINTS];
-};
-
-static int gather(struct ka_vm *vm, const struct ka_registers *registers,
-		  struct evidence *ret_evidence)
+int kernel_gather(struct ka_vm *vm, const struct ka_registers *registers,
+		  struct kernel_evidence *ret_evidence)
 {
-	struct evidence found = { .registers = *registers, .paging = ka_paging(registers) };
+	struct kernel_evidence found = { .registers = *registers, .paging = ka_paging(registers) };
 	struct ka_gate gates[KA_IDT_MAX];
 	size_t count;
 	int err;
@@ -65,7 +55,7 @@ static int gather(struct ka_vm *vm, const struct ka_registers *registers,
 	err = ka_idt_read(vm, registers->vcpu, gates, KA_IDT_MAX, &count);
 	if (err)
 		return err == -EFAULT || err == -ENXIO ? -EAGAIN : err;
-	for (size_t i = 0; i < ENTRY_POINTS; i++) {
+	for (size_t i = 0; i < KERNEL_ENTRY_POINTS; i++) {
 		int vector = entry_points[i].vector;
 
 		if (vector == FROM_LSTAR)
@@ -87,14 +77,14 @@ static bool plausible(uint64_t slide, bool is_64bit)
 }
 
 /* The slide that most entry points agree on: one that was hooked must not mislead us. */
-static int vote(const struct evidence *evidence, const struct ka_symbols *symbols,
-		uint64_t *ret_slide)
+static int vote(const struct kernel_evidence *evidence, const struct ka_symbols *symbols,
+		struct ka_kernel *kernel)
 {
 	bool is_64bit = ka_symbols_64bit(symbols);
-	uint64_t slides[ENTRY_POINTS], best = 0;
+	uint64_t slides[KERNEL_ENTRY_POINTS], best = 0;
 	size_t count = 0, best_votes = 0;
 
-	for (size_t i = 0; i < ENTRY_POINTS; i++) {
+	for (size_t i = 0; i < KERNEL_ENTRY_POINTS; i++) {
 		uint64_t address;
 
 		if (!evidence->address[i] ||
@@ -114,9 +104,10 @@ static int vote(const struct evidence *evidence, const struct ka_symbols *symbol
 			best = slides[i];
 		}
 	}
-	if (best_votes < VOTES_MIN)
+	if (best_votes < KERNEL_VOTES_MIN)
 		return -ENODATA;
-	*ret_slide = best;
+	kernel->slide = best;
+	kernel->votes = best_votes;
 	return 0;
 }
 
@@ -182,7 +173,7 @@ static int search_root(struct ka_vm *vm, const struct ka_kernel *kernel, uint64_
  * The physical place of the image, from an entry point: even the user half of KPTI's page tables
  * maps those. Then the kernel's own root lies at a known place of the image.
  */
-static int find_root(struct ka_vm *vm, const struct evidence *evidence, struct ka_kernel *kernel)
+static int find_root(struct ka_vm *vm, const struct kernel_evidence *evidence, struct ka_kernel *kernel)
 {
 	const char *name = ka_symbols_64bit(kernel->symbols) ? "init_top_pgt" : "swapper_pg_dir";
 	struct kvmbpf_walk walk;
@@ -266,6 +257,7 @@ static int check_build_id(struct ka_vm *vm, struct ka_kernel *kernel)
 	}
 	if (err)
 		return -ENODATA;
+	kernel->build_id_read = true;
 	return !of_file[0] || !strcmp(of_file, kernel->build_id) ? 0 : -ENODATA;
 }
 
@@ -287,15 +279,15 @@ static void find_bounds(struct ka_kernel *kernel)
 		kernel->image_end = kernel->base + max;
 }
 
-static int try_symbols(struct ka_vm *vm, const struct evidence *evidence,
-		       const struct ka_symbols *symbols, struct ka_kernel *ret_kernel)
+int kernel_try(struct ka_vm *vm, const struct kernel_evidence *evidence,
+	       const struct ka_symbols *symbols, struct ka_kernel *ret_kernel)
 {
 	struct ka_kernel kernel = { .symbols = symbols };
 	int err;
 
 	if (ka_symbols_64bit(symbols) != ka_long_mode(&evidence->registers))
 		return -ENODATA;
-	err = vote(evidence, symbols, &kernel.slide);
+	err = vote(evidence, symbols, &kernel);
 	if (err)
 		return err;
 	find_bounds(&kernel);
@@ -313,21 +305,21 @@ static int try_symbols(struct ka_vm *vm, const struct evidence *evidence,
 int ka_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *symbols, size_t count,
 		   struct ka_kernel *ret_kernel)
 {
-	struct ka_registers registers[VCPUS_MAX];
+	struct ka_registers registers[KERNEL_VCPUS_MAX];
 	int err, last = -EAGAIN;
 	size_t vcpus;
 
-	err = ka_registers_read_all(vm, registers, VCPUS_MAX, &vcpus);
+	err = ka_registers_read_all(vm, registers, KERNEL_VCPUS_MAX, &vcpus);
 	if (err)
 		return err;
 	for (size_t i = 0; i < vcpus; i++) {
-		struct evidence evidence;
+		struct kernel_evidence evidence;
 
-		err = gather(vm, &registers[i], &evidence);
+		err = kernel_gather(vm, &registers[i], &evidence);
 		if (err == -EOWNERDEAD)
 			return err;
 		for (size_t j = 0; j < count && !err; j++) {
-			err = try_symbols(vm, &evidence, symbols[j], ret_kernel);
+			err = kernel_try(vm, &evidence, symbols[j], ret_kernel);
 			if (!err || err == -EOWNERDEAD)
 				return err;
 			err = 0;

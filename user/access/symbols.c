@@ -33,6 +33,8 @@ struct ka_symbols {
 	uint64_t image_end;
 	const char *source;
 	unsigned int bits;
+	bool has_vmcoreinfo;
+	uint64_t vmcoreinfo; /* GPA */
 	char build_id[2 * SYMBOLS_BUILD_ID_MAX + 1];
 	char release[SYMBOLS_RELEASE_MAX + 1];
 };
@@ -230,6 +232,12 @@ void symbols_set_build_id(struct ka_symbols *symbols, const uint8_t *id, size_t 
 		sprintf(&symbols->build_id[2 * i], "%02x", id[i]);
 }
 
+void symbols_set_vmcoreinfo(struct ka_symbols *symbols, uint64_t gpa)
+{
+	symbols->has_vmcoreinfo = true;
+	symbols->vmcoreinfo = gpa;
+}
+
 static const char *symbol_name(const struct ka_symbols *symbols, const struct symbol *symbol)
 {
 	return symbols->arena + symbol->name;
@@ -311,6 +319,13 @@ static int index_names(struct ka_symbols *symbols)
 static bool in_kernel_half(const struct ka_symbols *symbols, uint64_t addr)
 {
 	return symbols->bits == 64 ? addr >> 63 : addr >= 0x40000000;
+}
+
+void symbols_rebase(struct ka_symbols *symbols, uint64_t slide)
+{
+	for (size_t i = 0; i < symbols->count; i++)
+		if (in_kernel_half(symbols, symbols->symbols[i].addr))
+			symbols->symbols[i].addr -= slide;
 }
 
 /* Per-CPU offsets that are typed like data are told by their addresses, below the image. */
@@ -464,4 +479,17 @@ const char *ka_symbols_release(const struct ka_symbols *symbols)
 const char *ka_symbols_source(const struct ka_symbols *symbols)
 {
 	return symbols->source;
+}
+
+int ka_symbols_vmcoreinfo(const struct ka_symbols *symbols, uint64_t *ret_gpa)
+{
+	if (!symbols->has_vmcoreinfo)
+		return -ENODATA;
+	*ret_gpa = symbols->vmcoreinfo;
+	return 0;
+}
+
+size_t ka_symbols_count(const struct ka_symbols *symbols)
+{
+	return symbols->count;
 }
