@@ -44,6 +44,7 @@ struct cli {
 	struct ka_vm *vm;
 	struct ka_symbols *symbols[CLI_SYMBOLS_MAX];
 	size_t symbols_loaded;
+	struct ka_symbols *guest_symbols; /* from the guest's memory */
 
 	/* what is printed at the end */
 	json_t *result;
@@ -62,6 +63,7 @@ int cmd_baseline(struct cli *cli, int argc, char **argv);
 int cmd_dump(struct cli *cli, int argc, char **argv);
 int cmd_gdt(struct cli *cli, int argc, char **argv);
 int cmd_idt(struct cli *cli, int argc, char **argv);
+int cmd_info(struct cli *cli, int argc, char **argv);
 int cmd_list(struct cli *cli, int argc, char **argv);
 int cmd_probe(struct cli *cli, int argc, char **argv);
 int cmd_read(struct cli *cli, int argc, char **argv);
@@ -104,7 +106,10 @@ int cli_open_host(struct cli *cli);
 int cli_open_vm(struct cli *cli, const char *selector, unsigned int flags);
 /* The registers of all vCPUs, or of --vcpu; the array is the caller's to free. */
 int cli_read_registers(struct cli *cli, struct ka_registers **ret_registers, size_t *ret_count);
-/* The guest's kernel; CLI_OK with no symbols where `required` is not set. */
+/*
+ * The guest's kernel, by the files that were given. Where it is `required` and none fits, the
+ * guest's memory is searched; else CLI_OK with no symbols.
+ */
 int cli_find_kernel(struct cli *cli, bool required, struct ka_kernel *ret_kernel);
 /*
  * The address space that addresses are meant in: of --vcpu, else of the kernel, else of a vCPU

@@ -7,7 +7,7 @@
 static const struct argp sym_argp = {
 	.args_doc = "VM NAME|ADDRESS",
 	.doc = "Finds a symbol of the guest's kernel by its name or by an address in the guest. "
-	       "Needs --vmlinux or --system-map.",
+	       "Without --vmlinux or --system-map the guest's memory is searched for its symbols.",
 };
 
 static const struct layout sym_layout[] = {

@@ -8,6 +8,7 @@
 
 static const struct command commands[] = {
 	{"list", "VMs of this host, and what can be observed of each", cmd_list},
+	{"info", "the guest's kernel, and where each fact comes from", cmd_info},
 	{"regs", "registers of the vCPUs", cmd_regs},
 	{"gdt", "global descriptor table of each vCPU", cmd_gdt},
 	{"idt", "interrupt descriptor table of each vCPU", cmd_idt},

@@ -7,6 +7,8 @@
 
 #include "cli.h"
 
+enum { SEARCH_TRIES = 30 };
+
 static void log_line(void *ctx, const char *line)
 {
 	size_t len = strlen(line);
@@ -111,23 +113,40 @@ int cli_read_registers(struct cli *cli, struct ka_registers **ret_registers, siz
 	return CLI_OK;
 }
 
+/* No file fits: by what the guest itself says. */
+static int search_guest(struct cli *cli, struct ka_kernel *ret_kernel)
+{
+	const struct ka_symbols *symbols;
+	int err;
+
+	/* The search goes on where its time was over. */
+	for (int tries = 0; tries < SEARCH_TRIES; tries++) {
+		err = ka_symbols_from_guest(cli->vm, &cli->guest_symbols);
+		if (err != -EAGAIN)
+			break;
+	}
+	if (err)
+		return err;
+	symbols = cli->guest_symbols;
+	return ka_kernel_find(cli->vm, &symbols, 1, ret_kernel);
+}
+
 int cli_find_kernel(struct cli *cli, bool required, struct ka_kernel *ret_kernel)
 {
 	struct ka_kernel kernel = {0};
 	int err = ka_kernel_find(cli->vm, (const struct ka_symbols *const *)cli->symbols,
 				 cli->symbols_loaded, &kernel);
 
-	if (required && !cli->symbol_count)
-		return cli_fail(cli, CLI_USAGE,
-				"the symbols of the guest's kernel are needed: --vmlinux FILE");
-	if (required && (err == -ENODATA || (!err && !kernel.symbols)))
-		return cli_fail(cli, CLI_RUNTIME, "none of the symbol files fits this guest%s%s",
-				*kernel.release ? ", which runs " : "", kernel.release);
+	if (cli->symbol_count && (err || !kernel.symbols))
+		cli_warn(cli, "no symbols from a file: %s", err && err != -ENODATA ?
+			 cli_error_text(err) : "none of them fits this guest");
+	if (required && err == -ENODATA)
+		err = search_guest(cli, &kernel);
+	if (required && err == -ENODATA)
+		return cli_fail(cli, CLI_RUNTIME, "the guest's kernel is needed, and its memory "
+				"holds no Linux kernel's symbols: --vmlinux FILE");
 	if (required && err)
 		return cli_fail_errno(cli, err, "the guest's kernel");
-	if (cli->symbol_count && (err || !kernel.symbols))
-		cli_warn(cli, "no symbols: %s", err && err != -ENODATA ? cli_error_text(err) :
-			 "none of the files fits this guest");
 	*ret_kernel = err ? (struct ka_kernel){0} : kernel;
 	return CLI_OK;
 }
@@ -170,6 +189,7 @@ void cli_deinit(struct cli *cli)
 		ka_close(cli->vm);
 	for (size_t i = 0; i < cli->symbols_loaded; i++)
 		ka_symbols_free(cli->symbols[i]);
+	ka_symbols_free(cli->guest_symbols);
 	ka_host_close(cli->host);
 	json_decref(cli->result);
 	json_decref(cli->warnings);
