@@ -171,7 +171,10 @@ static void vcpu_candidate(struct guest_vcpu *vcpu)
 		vcpu->still = 0;
 		return;
 	}
-	if (vcpu->still && view_same_place(&vcpu->gdt, &vcpu->gdt_expected) &&
+	/* While it boots, Linux moves IDTR to a read-only mapping of the same frame. */
+	if (vcpu->still && vcpu->gdt.gva == vcpu->gdt_expected.gva &&
+	    vcpu->idt.gva == vcpu->idt_expected.gva &&
+	    view_same_place(&vcpu->gdt, &vcpu->gdt_expected) &&
 	    view_same_place(&vcpu->idt, &vcpu->idt_expected) &&
 	    view_same_bytes(&vcpu->idt, &vcpu->idt_expected) &&
 	    (view_same_bytes(&vcpu->gdt, &vcpu->gdt_expected) ||
