@@ -56,6 +56,7 @@ static int fake_translate(struct ka_vm *vm, const struct ka_paging *paging, uint
 			  struct ka_translation *ret_translation);
 static int fake_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *symbols, size_t count,
 			    struct ka_kernel *ret_kernel);
+static int fake_symbols_from_guest(struct ka_vm *vm, struct ka_symbols **ret_symbols);
 static int fake_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name,
 			    void *buf, size_t len);
 static int fake_syscall_table_find(struct ka_vm *vm, const struct ka_kernel *kernel,
@@ -70,6 +71,7 @@ static void fake_close(struct ka_vm *vm);
 #define ka_readv(vm, pieces, count) fake_readv(vm, pieces, count)
 #define ka_translate(vm, paging, gva, translation) fake_translate(vm, paging, gva, translation)
 #define ka_kernel_find(vm, symbols, count, kernel) fake_kernel_find(vm, symbols, count, kernel)
+#define ka_symbols_from_guest(vm, symbols) fake_symbols_from_guest(vm, symbols)
 #define ka_symbol_read(vm, kernel, name, buf, len) fake_symbol_read(vm, kernel, name, buf, len)
 #define ka_syscall_table_find(vm, kernel, kind, table)                                             \
 	fake_syscall_table_find(vm, kernel, kind, table)
@@ -117,6 +119,9 @@ static struct fake {
 	uint32_t system_state;
 	bool gone, user_cr3, kernel_hidden;
 	uint32_t syscalls; /* entries that the table seems to have */
+	bool tells_symbols;    /* its memory holds those of its kernel */
+	unsigned int searches; /* of its memory */
+	char build_id[41];
 	struct remap remap[REMAPS];
 	size_t remaps;
 	/* A value that is there for one read only. */
@@ -204,11 +209,10 @@ static int fake_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *sy
 			    struct ka_kernel *ret_kernel)
 {
 	(void)vm;
-	if (fake.kernel_hidden)
+	if (fake.kernel_hidden || !count)
 		return -ENODATA;
 	*ret_kernel = (struct ka_kernel){
-		.symbols = count ? symbols[0] : NULL,
-		.build_id = "00112233445566778899aabbccddeeff00112233",
+		.symbols = symbols[0],
 		.release = "6.1.0-56-amd64",
 		.slide = fake.slide,
 		.base = link_text + fake.slide,
@@ -217,6 +221,19 @@ static int fake_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *sy
 		.image_end = link_text + 0x2000000 + fake.slide,
 		.paging = { .root = 100, .mode = KA_PAGING_4LEVEL },
 	};
+	strcpy(ret_kernel->build_id, fake.build_id);
+	return 0;
+}
+
+static void symbols_make(struct ka_symbols **ret_symbols);
+
+static int fake_symbols_from_guest(struct ka_vm *vm, struct ka_symbols **ret_symbols)
+{
+	(void)vm;
+	fake.searches++;
+	if (!fake.tells_symbols)
+		return -ENODATA;
+	symbols_make(ret_symbols);
 	return 0;
 }
 
@@ -320,7 +337,7 @@ static int take(void *ctx, const char *text, size_t len, enum severity severity)
 	return 0;
 }
 
-static void symbols_load(void)
+static void symbols_make(struct ka_symbols **ret_symbols)
 {
 	char path[] = "/tmp/kvmbpf-map-XXXXXX";
 	FILE *file = fdopen(mkstemp(path), "w");
@@ -339,7 +356,7 @@ static void symbols_load(void)
 	fprintf(file, "ffffffff82800000 T early_idt_handler_array\n");
 	fprintf(file, "ffffffff83000000 B _end\n");
 	fclose(file);
-	cr_assert_eq(ka_symbols_load(path, &fake.symbols), 0);
+	cr_assert_eq(ka_symbols_load(path, ret_symbols), 0);
 	unlink(path);
 }
 
@@ -367,7 +384,8 @@ static void setup(void)
 					 .id_source = "cmdline",
 					 .id_confidence = "high" };
 	boot(0x1200000);
-	symbols_load();
+	strcpy(fake.build_id, "00112233445566778899aabbccddeeff00112233");
+	symbols_make(&fake.symbols);
 	events = json_array();
 	stream = (struct event_stream){ .write = take };
 	cr_assert_eq(event_stream_init(&stream), 0);
@@ -660,6 +678,7 @@ GUEST_TEST(kexec_without_symbols_is_no_attack)
 	guest_start();
 	for (unsigned int nth = 1; nth <= 2; nth++) {
 		cycles(3);
+		guest->searches = SEARCHES_EAGER; /* of its memory, in vain */
 		guest->still_since_ns -= 3 * NS_PER_S;
 		cycles(1);
 		cr_assert_eq(guest->phase, GUEST_WATCHED);
@@ -764,6 +783,7 @@ GUEST_TEST(without_symbols_the_syscall_table_is_unobservable)
 	guest_start();
 	cycles(1);
 	cr_assert_str_eq(coverage_name(guest->vcpus[0].coverage[CHECK_GDT].state), "stale");
+	guest->searches = SEARCHES_EAGER;
 	guest->still = 5;
 	guest->still_since_ns -= 3 * NS_PER_S;
 	for (size_t i = 0; i < guest->vcpu_count; i++)
@@ -776,6 +796,60 @@ GUEST_TEST(without_symbols_the_syscall_table_is_unobservable)
 	gate_put(P_IDT, 3, gva_other);
 	cycles(1);
 	cr_assert_str_eq(text_at(violation(1, "idt_gate", 3, 0), "observed", "symbol"), "(none)");
+}
+
+GUEST_TEST(without_a_file_the_guest_tells_its_symbols)
+{
+	json_t *event;
+	size_t i;
+
+	guest_free(guest);
+	watch.symbols_count = 0;
+	fake.tells_symbols = true;
+	guest_start();
+	cycles(3);
+	cr_assert(guest_complete(guest));
+	cr_assert_eq(fake.searches, 1);
+	json_array_foreach(events, i, event) if (json_object_get(event, "baseline"))
+		cr_assert(json_object_get(json_object_get(event, "baseline"), "symbols"));
+	cr_assert_eq(events_of("baseline.recorded"), 1);
+	gate_put(P_IDT, 3, gva_other);
+	cycles(1);
+	cr_assert_str_eq(text_at(violation(1, "idt_gate", 3, 0), "observed", "symbol"), "unknown");
+	cr_assert_eq(fake.searches, 1);
+}
+
+GUEST_TEST(a_guest_that_tells_nothing_is_asked_ever_less)
+{
+	guest_free(guest);
+	watch.symbols_count = 0;
+	fake.system_state = 1;
+	guest_start();
+	cycles(2 * SEARCHES_EAGER);
+	cr_assert_eq(fake.searches, SEARCHES_EAGER);
+	for (unsigned int i = 0; i < 1000; i++) {
+		guest->still = 0;
+		cycles(1);
+	}
+	cr_assert_lt(fake.searches, SEARCHES_EAGER + 12);
+	cr_assert_gt(fake.searches, SEARCHES_EAGER + 4);
+}
+
+GUEST_TEST(within_a_boot_the_guest_cannot_claim_to_be_another_kernel)
+{
+	guest_free(guest);
+	watch.symbols_count = 0;
+	fake.tells_symbols = true;
+	guest_start();
+	cycles(3);
+	/* Its symbols no longer fit; others are there to be read. */
+	fake.kernel_hidden = true;
+	fake.registers[0].idtr.base = gva_other;
+	cycles(1);
+	cr_assert_eq(guest->phase, GUEST_WATCHED);
+	cr_assert_eq(fake.searches, 1);
+	cr_assert_eq(guest->generation, 1);
+	fake.kernel_hidden = false;
 }
 
 /* ---- what changes by itself ---------------------------------------------------------------- */

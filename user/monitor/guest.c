@@ -51,7 +51,7 @@ int guest_new(const struct watch *watch, struct ka_vm *vm, struct guest **ret_gu
 	guest->vm = vm;
 	guest->info = *ka_vm_info(vm);
 	guest->appeared_mono_ns = clock_mono();
-	guest->table_reason = "no symbols for this kernel: give --vmlinux";
+	guest->table_reason = "the guest's kernel was not found yet";
 	id_make(guest);
 	r = guest_scan_registers(guest);
 	if (r == -EOWNERDEAD || r == -ENOMEM) {
@@ -82,6 +82,7 @@ void guest_free(struct guest *guest)
 	free(guest->registers);
 	reader_deinit(&guest->reader);
 	finding_table_deinit(&guest->findings);
+	ka_symbols_free(guest->own_symbols);
 	ka_close(guest->vm);
 	free(guest);
 }
@@ -150,17 +151,13 @@ static bool first_vcpu_moved(const struct guest *guest)
 	       !view_same_place(&vcpu->idt, &vcpu->idt_expected);
 }
 
-/* A symbol file fits only now: the baseline that was made without it is made again. */
+/* Symbols are found only now: the baseline that was made without them is made again. */
 static bool kernel_found_late(struct guest *guest)
 {
-	struct ka_kernel kernel;
-
-	if (guest->kernel.symbols || !guest->watch->symbols_count || guest->findings.count ||
-	    guest->cycles % LATE_KERNEL_CYCLES)
+	if (guest->kernel.symbols || guest->findings.count || guest->cycles % LATE_KERNEL_CYCLES)
 		return false;
-	return !ka_kernel_find(guest->vm, guest->watch->symbols, guest->watch->symbols_count,
-			       &kernel) &&
-	       kernel.symbols;
+	/* What has changed by then belongs to the old baseline. */
+	return guest_kernel_found(guest) && !guest_scan(guest) && !guest_differs(guest);
 }
 
 /* Still where hold_trampoline() saw it, which is not judged yet. */

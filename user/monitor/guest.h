@@ -89,6 +89,9 @@ struct guest {
 	int kernel_error;		    /* of the last search */
 	uint64_t kernel_lstar, kernel_idtr; /* at the last search */
 	struct ka_kernel kernel;
+	struct ka_symbols *own_symbols; /* from its memory, where no file fits */
+	unsigned int searches;		/* of its memory, in vain, in this boot */
+	uint64_t search_cycle;		/* not before this one again */
 	struct guest_table table[SYSCALL_TABLES];
 	const char *table_reason; /* why there is none */
 	unsigned int still;
@@ -138,6 +141,8 @@ const char *scan_reason(int error);
 void guest_record(struct guest *guest);
 void guest_record_vcpu(struct guest *guest, struct guest_vcpu *vcpu);
 void guest_wait_for_boot(struct guest *guest);
+/* Are there symbols for it now, in a file or in its memory? */
+bool guest_kernel_found(struct guest *guest);
 /* Has another kernel taken over (kexec, a reset that no poll saw)? */
 bool guest_kernel_replaced(struct guest *guest);
 /* Reads in a row and time that are needed. */

@@ -14,7 +14,17 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STILL_READS = 3, STILL_READS_UNLIKELY = 10, SYSTEM_STATE_MAX = 8 };
+enum {
+	STILL_READS = 3,
+	STILL_READS_UNLIKELY = 10,
+	SYSTEM_STATE_MAX = 8,
+	SEARCHES_EAGER = 8, /* of a guest's memory, before they become rare */
+	SEARCH_CYCLES_EAGER = 2,
+	SEARCHES_RARE = 7, /* each after twice the time of the one before */
+};
+
+/* Where 64-bit Linux has its image; other systems' kernels lie elsewhere. */
+static const uint64_t linux_image = 0xffffffff80000000;
 
 static const char *const table_objects[SYSCALL_TABLES] = {
 	[KA_SYSCALL_NATIVE] = "syscall_table",
@@ -45,7 +55,8 @@ bool record_is_due(enum kernel_certainty certainty, unsigned int still, uint64_t
 
 static void tables_find(struct guest *guest)
 {
-	guest->table_reason = "no symbols for this kernel: give --vmlinux";
+	guest->table_reason =
+		"no symbols for this kernel, neither in its memory nor in a file: give --vmlinux";
 	for (int t = 0; t < SYSCALL_TABLES; t++) {
 		struct guest_table *table = &guest->table[t];
 		int r = guest->kernel.symbols ? 0 : -ENODATA;
@@ -91,34 +102,100 @@ static void tables_lengthen(struct guest *guest)
 	}
 }
 
+static bool looks_like_linux(const struct guest_vcpu *vcpu)
+{
+	return vcpu->long_mode && vcpu->registers.lstar >= linux_image &&
+	       vcpu->registers.idtr.base >> 63;
+}
+
+/* In vain: the memory of a guest that hides its kernel, or has none, is searched ever less. */
+static void search_put_off(struct guest *guest)
+{
+	unsigned int rare = guest->searches < SEARCHES_EAGER ? 0 : guest->searches - SEARCHES_EAGER;
+
+	if (rare < SEARCHES_RARE)
+		guest->searches++;
+	guest->search_cycle = guest->cycles + (SEARCH_CYCLES_EAGER << rare);
+}
+
+/* Among the files, else with the symbols that were read from the guest before. */
+static int kernel_known(struct guest *guest, struct ka_kernel *ret_kernel)
+{
+	const struct ka_symbols *own = guest->own_symbols;
+	int r = ka_kernel_find(guest->vm, guest->watch->symbols, guest->watch->symbols_count,
+			       ret_kernel);
+
+	return r == -ENODATA && own ? ka_kernel_find(guest->vm, &own, 1, ret_kernel) : r;
+}
+
+/* Else with those that are read from the guest now: *ret_fresh is then the caller's. */
+static int kernel_search(struct guest *guest, struct ka_kernel *ret_kernel,
+			 struct ka_symbols **ret_fresh)
+{
+	struct ka_symbols *fresh = NULL;
+	const struct ka_symbols *own;
+	int r = kernel_known(guest, ret_kernel);
+
+	if (r != -ENODATA || guest->cycles < guest->search_cycle ||
+	    !looks_like_linux(&guest->vcpus[0]))
+		return r;
+	r = ka_symbols_from_guest(guest->vm, &fresh);
+	own = fresh;
+	if (!r)
+		r = ka_kernel_find(guest->vm, &own, 1, ret_kernel);
+	if (r < 0) {
+		ka_symbols_free(fresh);
+		search_put_off(guest);
+		return r;
+	}
+	guest->searches = 0;
+	*ret_fresh = fresh;
+	return 0;
+}
+
 static void kernel_find(struct guest *guest, const struct guest_vcpu *boot_vcpu)
 {
 	uint64_t lstar = boot_vcpu->registers.lstar, idtr = boot_vcpu->registers.idtr.base;
 	bool same = guest->kernel_lstar == lstar && guest->kernel_idtr == idtr;
+	uint64_t begin = clock_mono();
+	struct ka_symbols *fresh = NULL;
 	int r;
 
 	if (same && guest->kernel_found)
 		return;
 	/* A guest that is no Linux is asked less often. */
-	if (same && guest->kernel_error != -EAGAIN && guest->cycles % 8)
+	if (same && guest->kernel_error != -EAGAIN && guest->cycles % 8 &&
+	    guest->cycles != guest->search_cycle)
 		return;
 	guest->kernel_lstar = lstar;
 	guest->kernel_idtr = idtr;
-	r = ka_kernel_find(guest->vm, guest->watch->symbols, guest->watch->symbols_count,
-			   &guest->kernel);
-	if (r == -ENODATA && guest->watch->symbols_count)
-		r = ka_kernel_find(guest->vm, NULL, 0, &guest->kernel);
+	r = kernel_search(guest, &guest->kernel, &fresh);
 	guest->kernel_error = r;
 	guest->kernel_found = !r;
 	if (r < 0)
 		memset(&guest->kernel, 0, sizeof(guest->kernel));
-	log_debug("%s: kernel: %s, build-id %s, slide 0x%" PRIx64, guest->info.name,
-		  r < 0			  ? strerror(-r)
-		  : guest->kernel.symbols ? "found"
-					  : "no symbols",
-		  guest->kernel.build_id, guest->kernel.slide);
+	if (fresh) {
+		ka_symbols_free(guest->own_symbols);
+		guest->own_symbols = fresh;
+	}
+	log_debug("%s: kernel: %s, symbols from %s, build-id %s, slide 0x%" PRIx64 ", %" PRIu64
+		  " ms",
+		  guest->info.name, r < 0 ? strerror(-r) : "found",
+		  guest->kernel.symbols ? ka_symbols_source(guest->kernel.symbols) : "nowhere",
+		  guest->kernel.build_id, guest->kernel.slide, (clock_mono() - begin) / NS_PER_MS);
 	tables_find(guest);
 	tables_lengthen(guest);
+}
+
+bool guest_kernel_found(struct guest *guest)
+{
+	struct ka_symbols *fresh = NULL;
+	struct ka_kernel kernel;
+	bool found = !kernel_search(guest, &kernel, &fresh);
+
+	/* Read again when the baseline is made. */
+	ka_symbols_free(fresh);
+	return found;
 }
 
 static enum kernel_certainty certainty_of(struct guest *guest, const struct guest_vcpu *vcpu)
@@ -137,6 +214,9 @@ static enum kernel_certainty certainty_of(struct guest *guest, const struct gues
 		return KERNEL_BOOTING;
 	if (guest->kernel_error == -EAGAIN && guest->watch->symbols_count)
 		return KERNEL_UNLIKELY;
+	/* Its memory may hold the symbols once it has come further. */
+	if (!guest->kernel.symbols && looks_like_linux(vcpu) && guest->searches < SEARCHES_EAGER)
+		return KERNEL_UNLIKELY;
 	if (vcpu->long_mode && !registers->lstar && !(registers->flags & KA_REGISTERS_NO_MSRS))
 		return KERNEL_UNLIKELY;
 	return KERNEL_LIKELY;
@@ -152,8 +232,11 @@ bool guest_kernel_replaced(struct guest *guest)
 		return guest->emptied_ns && !first->usable && !first->gdt.error &&
 		       !first->idt.error && !view_same_place(&first->gdt, &first->gdt_expected) &&
 		       !view_same_place(&first->idt, &first->idt_expected);
-	if (ka_kernel_find(guest->vm, guest->watch->symbols, guest->watch->symbols_count, &kernel) <
-	    0)
+	/*
+	 * Symbols that are read only now do not count: twenty bytes changed in the notes and in
+	 * vmcoreinfo would make any attack another kernel.
+	 */
+	if (kernel_known(guest, &kernel) < 0)
 		return false;
 	/* LSTAR alone may be a hook; ka_kernel_find() wants the IDT and the build-id to agree. */
 	return kernel.symbols && (kernel.slide != guest->kernel.slide ||
@@ -631,6 +714,11 @@ void guest_wait_for_boot(struct guest *guest)
 	guest->emptied_ns = 0;
 	guest->still = 0;
 	memset(&guest->kernel, 0, sizeof(guest->kernel));
+	/* The next kernel says for itself what it is. */
+	ka_symbols_free(guest->own_symbols);
+	guest->own_symbols = NULL;
+	guest->searches = 0;
+	guest->search_cycle = 0;
 	for (int t = 0; t < SYSCALL_TABLES; t++)
 		guest->table[t].known = false;
 	for (size_t i = 0; i < guest->vcpu_count; i++) {

@@ -130,6 +130,8 @@ void report_baseline(const struct guest *guest, uint64_t real_ns, uint64_t mono_
 	set(baseline, "trigger", json_string(guest->baseline_trigger));
 	set(baseline, "digest", json_string(guest->baseline_digest));
 	set(baseline, "objects", json_integer(guest->baseline_objects));
+	if (guest->kernel.symbols)
+		set(baseline, "symbols", json_string(ka_symbols_source(guest->kernel.symbols)));
 	set(baseline, "coverage", coverage);
 	set(event, "baseline", baseline);
 	emit(guest, event);
