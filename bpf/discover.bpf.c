@@ -133,7 +133,8 @@ static void write_memslots(struct seq_file *seq, __u64 kvm, struct kvm_memslots 
 }
 
 /* The record comes after its memslots, when their number is known. */
-static __always_inline void write_vm(struct seq_file *seq, struct task_struct *task, __u32 fd, struct kvm *kvm)
+static __always_inline void write_vm(struct seq_file *seq, struct task_struct *task, __u32 fd,
+				     struct kvm *kvm)
 {
 	struct kvmbpf_vm_record record = {
 		.header = { .type = KVMBPF_RECORD_VM, .size = sizeof(record) },
@@ -160,7 +161,7 @@ static __always_inline void write_vm(struct seq_file *seq, struct task_struct *t
 }
 
 static __always_inline void write_vcpu(struct seq_file *seq, struct task_struct *task, __u32 fd,
-		       struct kvm_vcpu *vcpu)
+				       struct kvm_vcpu *vcpu)
 {
 	struct kvmbpf_vcpu_record record = {
 		.header = { .type = KVMBPF_RECORD_VCPU, .size = sizeof(record) },

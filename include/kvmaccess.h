@@ -178,7 +178,7 @@ enum ka_registers_flags {
 	KA_REGISTERS_SMM = 1u << 1,
 	KA_REGISTERS_ENCRYPTED = 1u << 2,   /* confidential guest: values are not known */
 	KA_REGISTERS_NO_MSRS = 1u << 3,     /* lstar … sysenter_eip are not known on this host */
-	KA_REGISTERS_WP_SAMPLED = 1u << 4,  /* CR0.WP changes do not exit: not every one is pushed */
+	KA_REGISTERS_WP_SAMPLED = 1u << 4,  /* not every change of CR0.WP is pushed */
 };
 
 enum ka_changed {

@@ -47,7 +47,7 @@ struct kvmbpf_vm_record {
 	__u32 owner_pid;     /* kvm->userspace_pid: who created it */
 	__u32 flags;         /* enum kvmbpf_vm_flags */
 	__u32 memslots;      /* KVMBPF_RECORD_MEMSLOT records that stand before this one */
-	__u32 inode;         /* of its folder in debugfs: unlike addresses, not used again; 0: none */
+	__u32 inode;         /* of its folder in debugfs: not used again, as addresses are; 0: none */
 };
 
 enum kvmbpf_vm_flags {

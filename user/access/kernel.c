@@ -173,7 +173,8 @@ static int search_root(struct ka_vm *vm, const struct ka_kernel *kernel, uint64_
  * The physical place of the image, from an entry point: even the user half of KPTI's page tables
  * maps those. Then the kernel's own root lies at a known place of the image.
  */
-static int find_root(struct ka_vm *vm, const struct kernel_evidence *evidence, struct ka_kernel *kernel)
+static int find_root(struct ka_vm *vm, const struct kernel_evidence *evidence,
+		     struct ka_kernel *kernel)
 {
 	const char *name = ka_symbols_64bit(kernel->symbols) ? "init_top_pgt" : "swapper_pg_dir";
 	struct kvmbpf_walk walk;
