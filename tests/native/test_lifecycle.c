@@ -345,6 +345,21 @@ static bool bytes_of_either(uint64_t got, uint64_t a, uint64_t b)
 	return true;
 }
 
+/*
+ * At a deadline: has the guest stood still? Its own counter says so, in memory that is not read
+ * through the library. Seen on an emulated host, where two spinning guests share two CPUs.
+ */
+static void skip_if_stalled(unsigned int vcpu)
+{
+	uint64_t count = tinyvm_mailbox(&t.vm, vcpu, MAILBOX_COUNT);
+	uint64_t until = support_now_ms() + 1000;
+
+	while (support_now_ms() < until)
+		if (tinyvm_mailbox(&t.vm, vcpu, MAILBOX_COUNT) != count)
+			return;
+	cr_skip_test("this host's KVM did not run the vCPU for a second");
+}
+
 MODE_TEST(lifecycle, rewritten_gate_is_one_of_its_values)
 {
 	bool long_mode = tinyvm_mode_64bit(mode);
@@ -373,8 +388,10 @@ MODE_TEST(lifecycle, rewritten_gate_is_one_of_its_values)
 	while (rounds < 3000 || !other[0] || other[0] == rounds) {
 		uint64_t got[2];
 
-		cr_assert_lt(support_now_ms(), deadline, "%u of %u reads saw the other value",
-			     other[0], rounds);
+		if (support_now_ms() >= deadline) {
+			skip_if_stalled(1);
+			cr_assert_fail("%u of %u reads saw the other value", other[0], rounds);
+		}
 		assert_ok(ka_idt_read(t.ka, 0, gates, KA_IDT_MAX, &count));
 		cr_assert_eq(count, 256);
 		got[0] = long_mode ? gates[0x21].raw[0] : gates[0x21].raw[0] & 0xffffffff;
@@ -405,8 +422,10 @@ Test(lifecycle, rewritten_page_tables_give_old_or_new)
 				 (uint64_t[]){ gva(GUEST_WINDOW_PT), a, 0, b, a }, 5));
 	assert_ok(tinyvm_wait_count(&t.vm, 1, 1));
 	for (unsigned int round = 0; round < 10000 || !seen_b || !unmapped; round++) {
-		cr_assert_lt(support_now_ms(), deadline, "A %u, B %u, unmapped %u", seen_a, seen_b,
-			     unmapped);
+		if (support_now_ms() >= deadline) {
+			skip_if_stalled(1);
+			cr_assert_fail("A %u, B %u, unmapped %u", seen_a, seen_b, unmapped);
+		}
 		piece.address = window_gva(round & 1);
 		assert_ok(ka_readv(t.ka, &piece, 1));
 		if (piece.error) {
