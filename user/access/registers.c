@@ -80,6 +80,12 @@ static bool state_of(const struct kvmbpf_vcpu *state, const struct host_vm *vm)
 	return state->kvm == vm->kvm && state->inode == vm->inode;
 }
 
+/* Of this VM, and written since the last pull began: what is older was not read now. */
+static bool state_fresh(const struct ka_vm *vm, const struct kvmbpf_vcpu *state)
+{
+	return state_of(state, vm->vm) && state->time_ns >= vm->pulled_ns;
+}
+
 static uint64_t now_ns(void)
 {
 	struct timespec now;
@@ -95,12 +101,12 @@ static uint64_t now_ns(void)
 static int pull(struct ka_vm *vm, size_t *ret_fresh, bool *ret_changed)
 {
 	struct host_vm *found = vm->vm;
-	uint64_t before = now_ns();
 	struct kvmbpf_vcpu state;
 	bool changed = false;
 	size_t fresh = 0;
 	int err;
 
+	vm->pulled_ns = now_ns();
 	err = host_pull(vm->host, bpf_link__fd(vm->pull));
 	if (err)
 		return err;
@@ -108,7 +114,7 @@ static int pull(struct ka_vm *vm, size_t *ret_fresh, bool *ret_changed)
 		if (found->vcpus[i].slot == NO_SLOT)
 			continue;
 		err = state_copy(&vm->host->states[found->vcpus[i].slot], &state);
-		if (err || !state_of(&state, found) || state.time_ns < before)
+		if (err || !state_fresh(vm, &state))
 			continue;
 		fresh++;
 		changed |= state.generation != found->generation ||
@@ -163,7 +169,7 @@ int ka_registers_read_all(struct ka_vm *vm, struct ka_registers *registers, size
 			continue;
 		if (state_copy(&vm->host->states[vm->vm->vcpus[i].slot], &state))
 			continue;
-		if (state_of(&state, vm->vm))
+		if (state_fresh(vm, &state))
 			registers_from_state(&state, &registers[count++]);
 	}
 	*ret_count = count;
@@ -186,6 +192,8 @@ int ka_register_read(struct ka_vm *vm, unsigned int vcpu, struct ka_registers *r
 		if (vm->vm->vcpus[i].slot == NO_SLOT)
 			return -EOPNOTSUPP;
 		err = state_copy(&vm->host->states[vm->vm->vcpus[i].slot], &state);
+		if (!err && !state_fresh(vm, &state))
+			err = -EAGAIN;
 		if (err)
 			return err;
 		registers_from_state(&state, ret_registers);

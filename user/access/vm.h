@@ -35,7 +35,7 @@ struct ka_vm {
 	struct ka_vm_info info;  /* as it was when the VM was last there */
 	unsigned int flags;
 	struct bpf_link *pull;   /* iterator over this process's files; NULL on VMX */
-	uint64_t generation;     /* of the memslots that we know */
+	uint64_t pulled_ns;      /* when the last pull began, CLOCK_MONOTONIC */
 	struct translation *translations;
 	struct batch *batch;
 	unsigned int searches;   /* of the whole memory for the kernel, in vain */
