@@ -2,10 +2,11 @@
 /*
  * Walks x86 page tables of a guest: entries in, guest physical address and rights out.
  *
- * The same code runs in user space, in the kernel module and in tests. It reads nothing by itself:
- * kvmbpf_walk_begin() says where the first entry lies, kvmbpf_walk_next() takes it and says where
- * the next one lies. A walk is at most KVMBPF_WALK_LEVELS entries long, whatever the tables say, so
- * tables that point at themselves are no special case.
+ * The same code runs in user space, in the kernel module and in tests; BPF programs use its types.
+ * It reads nothing by itself: kvmbpf_walk_begin() says where the first entry lies,
+ * kvmbpf_walk_next() takes it and says where the next one lies. A walk is at most
+ * KVMBPF_WALK_LEVELS entries long, whatever the tables say, so tables that point at themselves are
+ * no special case.
  *
  * Sources: Intel SDM vol. 3A chapter 4, AMD APM vol. 2 chapter 5. Bits that only one of the two
  * vendors reserves are not flagged.
@@ -13,9 +14,13 @@
 #ifndef KVMBPF_PAGEWALK_H
 #define KVMBPF_PAGEWALK_H
 
+#ifndef __bpf__ /* where vmlinux/kvm.h has the types */
 #include <linux/types.h>
-#ifdef __KERNEL__
+#endif
+#if defined(__KERNEL__)
 #include <linux/errno.h>
+#elif defined(__bpf__)
+#include <asm-generic/errno.h>
 #else
 #include <errno.h>
 #endif
