@@ -9,6 +9,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
+#include "kvmbpf/helper.h"
 #include "kvmbpf/records.h"
 #include "watched.bpf.h"
 #include "vendor_svm.bpf.h"
@@ -56,6 +57,9 @@ struct {
 
 /* Raised by user space when it wants a full snapshot of each vCPU at its next exit. */
 __u32 epoch;
+
+/* Set before loading, where the module kvmbpf_helper is: a missing kfunc must not be reached. */
+const volatile bool has_helper;
 
 /* Keeps the record types in our BTF, which ring buffer maps do not name. */
 const struct kvmbpf_snapshot_record *unused_snapshot_record __attribute__((unused));
@@ -229,6 +233,8 @@ static __always_inline int take_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vend
 		COUNT(read_errors);
 		return 0;
 	}
+	if (has_helper && left_kernel(&now, state))
+		kvmbpf_tracking_stop((__u64)BPF_CORE_READ(vcpu, kvm), KVMBPF_STOP_KERNEL);
 	changed = watched_changes(&now, state);
 	if (!is_news(state, &now, source, changed))
 		return 0;

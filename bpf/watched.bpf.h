@@ -13,11 +13,28 @@ struct watched {
 
 /* CR0.TS flips with each lazy FPU switch of an old guest: no news. */
 enum { CR0_TS = 1 << 3 };
+#define CR0_PG (1ULL << 31)
 
 static __always_inline bool table_changed(const struct kvmbpf_table_register *a,
 					  const struct kvmbpf_table_register *b)
 {
 	return a->base != b->base || a->limit != b->limit;
+}
+
+static __always_inline bool in_kernel(__u64 cr0, __u32 idt_limit)
+{
+	return cr0 & CR0_PG && idt_limit;
+}
+
+/*
+ * Was reset, or is on its way to another kernel (kexec empties IDTR first): what lies in tracked
+ * frames from here on is that one's. Each write that KVM emulates comes after an exit of the vCPU
+ * that writes, so this is seen before the first of them.
+ */
+static __always_inline bool left_kernel(const struct watched *now, const struct kvmbpf_vcpu *then)
+{
+	return !(now->flags & (KVMBPF_VCPU_NESTED | KVMBPF_VCPU_SMM | KVMBPF_VCPU_ENCRYPTED)) &&
+	       in_kernel(then->cr0, then->idtr.limit) && !in_kernel(now->cr0, now->idtr.limit);
 }
 
 static __always_inline __u32 watched_changes(const struct watched *now,

@@ -146,6 +146,16 @@ int ka_vm_memslots(struct ka_vm *vm, const struct ka_memslot **ret_slots, size_t
 /* ---- what happens on the host -------------------------------------------------------------- */
 
 struct ka_registers;
+struct ka_write;
+
+/* Why a frame, or all of them, are no longer tracked. */
+enum ka_stop_reason {
+	KA_STOP_KERNEL,   /* the guest was reset, or left its kernel (kexec) */
+	KA_STOP_MEMSLOT,  /* its memory was taken from the VM, or moved */
+	KA_STOP_HOT,      /* it is written too often: ka_track() again costs the guest its speed */
+	KA_STOP_VM,       /* the VM has ended */
+	KA_STOP_RELEASED, /* ka_track_end() */
+};
 
 /* Called from ka_host_dispatch(). Any may be NULL. */
 struct ka_host_events {
@@ -159,6 +169,15 @@ struct ka_host_events {
 				  uint32_t changed);
 	/* Pushed changes were lost (ring buffer full); `count` since the last call. */
 	void (*changes_lost)(void *ctx, uint64_t count);
+	/* A guest wrote to tracked bytes; all of them in their order, after the write and, where it
+	 * was undone, after that. */
+	void (*guest_wrote)(void *ctx, uint64_t key, const struct ka_write *write);
+	/* A frame is tracked no more; UINT64_MAX: nothing of this VM is. */
+	void (*tracking_stopped)(void *ctx, uint64_t key, uint64_t gpa,
+				 enum ka_stop_reason reason);
+	/* Writes, or stops of tracking, that were not told (ring buffer full); `count` since the
+	 * last call. Ask ka_tracked(). */
+	void (*writes_lost)(void *ctx, uint64_t key, uint64_t count);
 };
 
 /*
@@ -284,6 +303,75 @@ struct ka_piece {
  * Returns 0 when every piece was tried (look at their `error`), or -EOWNERDEAD.
  */
 int ka_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count);
+
+/* ---- writes -------------------------------------------------------------------------------- */
+
+/*
+ * With the module kvmbpf_helper, writes of a guest's CPUs to chosen memory are told as they happen
+ * (struct ka_host_events), and can be undone before the CPU that wrote runs on. Writes by devices
+ * and by the VMM are not seen. Needs a host opened without no_push; else -EOPNOTSUPP.
+ *
+ * KVM emulates each write to a frame that is tracked, and stops a VM that writes there with an
+ * instruction which it cannot emulate (AVX stores, cmpxchg16b): track only what a running kernel
+ * does not write.
+ */
+
+enum { KA_WRITE_BYTES = 32, KA_TRACKED_MAX = 1024 };
+
+enum ka_track_flags { KA_TRACK_PROTECT = 1u << 0 /* undo what the guest writes here */ };
+
+/*
+ * Takes the right to track a VM's writes, which one process at a time has, with nothing tracked
+ * yet; with the right, begins anew after KA_STOP_KERNEL. It ends with ka_track_end(), ka_close() or
+ * this process, however that ends.
+ * Errors: -EBUSY, somebody has it (ka_tracker_pid()); -EOPNOTSUPP, no module, or a kernel without
+ * write tracking; -EPERM; -EOWNERDEAD.
+ */
+int ka_track_begin(struct ka_vm *vm);
+void ka_track_end(struct ka_vm *vm);
+/* Process that has the right; 0: none. */
+int ka_tracker_pid(struct ka_vm *vm, pid_t *ret_pid);
+
+/*
+ * Tracks writes to @len bytes at @gpa, all in one 4096-byte frame. What they hold now is what
+ * KA_TRACK_PROTECT keeps. @cookie comes back with each write.
+ * Errors: -EINVAL; -EEXIST, overlaps what is tracked; -ENOSPC, 64 frames of a VM and 16 ranges of a
+ * frame are the most; -ENXIO; -EBUSY, KA_TRACK_PROTECT under dirty logging (live migration);
+ * -ESHUTDOWN, stopped: ka_track_begin() again.
+ */
+int ka_track(struct ka_vm *vm, uint64_t gpa, size_t len, unsigned int flags, uint64_t cookie);
+/* Ends the tracking of all ranges within @len bytes at @gpa. -ENOENT: there is none. */
+int ka_untrack(struct ka_vm *vm, uint64_t gpa, uint64_t len);
+
+struct ka_tracked {
+	uint64_t gpa;
+	uint64_t cookie;
+	uint64_t writes;  /* to its frame */
+	uint32_t len;
+	uint32_t flags;   /* enum ka_track_flags */
+};
+/* What is tracked now, in no order; at most `max`, of KA_TRACKED_MAX that can be. */
+int ka_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max, size_t *ret_count);
+
+enum ka_write_flags {
+	KA_WRITE_UNDONE = 1u << 0,      /* the old bytes were put back before the vCPU ran on */
+	KA_WRITE_STOOD_ASIDE = 1u << 1, /* protected, but dirty-logged: not undone */
+	KA_WRITE_FAILED = 1u << 2,      /* protected, but the old bytes could not be put back */
+	KA_WRITE_NO_VCPU = 1u << 3,     /* not by a vCPU of this VM: `vcpu` and `rip` are 0 */
+};
+
+/* A guest's write that touched tracked bytes. Long ones come in parts. */
+struct ka_write {
+	uint64_t gpa;      /* of the first byte written */
+	uint64_t rip;      /* of the instruction that wrote */
+	uint64_t cookie;   /* of the first range that it touched */
+	uint64_t time_ns;  /* CLOCK_MONOTONIC */
+	unsigned int vcpu; /* KVM's vcpu_id */
+	uint32_t len;      /* bytes written, 1 to KA_WRITE_BYTES */
+	uint32_t flags;    /* enum ka_write_flags */
+	uint8_t old_bytes[KA_WRITE_BYTES];
+	uint8_t new_bytes[KA_WRITE_BYTES]; /* what the guest wrote, also if it was undone */
+};
 
 /* ---- descriptor tables --------------------------------------------------------------------- */
 

@@ -25,6 +25,8 @@ enum kvmbpf_record_type {
 	KVMBPF_RECORD_MEMSLOT = 2,
 	KVMBPF_RECORD_VCPU = 3,
 	KVMBPF_RECORD_SNAPSHOT = 4,
+	KVMBPF_RECORD_WRITE = 5, /* kvmbpf/writes.h */
+	KVMBPF_RECORD_STOP = 6,
 };
 
 /* Every record begins with this. `size` counts the whole record, header included. */

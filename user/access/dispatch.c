@@ -12,6 +12,7 @@
 #include "bpf/snapshot.skel.h"
 #include "dispatch.h"
 #include "registers.h"
+#include "writes.h"
 
 /*
  * KVM's create message comes before the VM's file, vCPUs and memslots exist, so everything is
@@ -258,7 +259,9 @@ int ka_host_dispatch(struct ka_host *host, const struct ka_host_events *events, 
 	changes = ring_buffer__consume(host->changes);
 	if (changes == -E2BIG)
 		changes = RECORDS_PER_DISPATCH;
-	err = dispatch_uevents(host);
+	err = writes_dispatch(host);
+	if (!err)
+		err = dispatch_uevents(host);
 	if (!err)
 		err = dispatch_ends(host);
 	if (!err)

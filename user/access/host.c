@@ -15,8 +15,10 @@
 #include "bpf/discover.skel.h"
 #include "bpf/snapshot.skel.h"
 #include "dispatch.h"
+#include "helper.h"
 #include "host.h"
 #include "pins.h"
+#include "writes.h"
 
 enum { DEFAULT_VCPUS = 8192, VCPUS_MAX = 1 << 20 };
 
@@ -207,6 +209,7 @@ static int load_snapshot(struct ka_host *host, uint32_t vcpus, bool exits, enum 
 		return -errno;
 	bpf_map__set_max_entries(host->snapshot->maps.vcpus, vcpus);
 	bpf_map__set_max_entries(host->snapshot->maps.vcpu_slots, vcpus);
+	host->snapshot->rodata->has_helper = host->helper;
 	if (vendor_programs(host, &programs)) {
 		bpf_program__set_autoload(programs.pull, true);
 		bpf_program__set_autoload(programs.exit, exits);
@@ -295,6 +298,21 @@ static int load_nothing(struct ka_host *host, uint32_t vcpus)
 	return load_snapshot(host, vcpus, false, LOAD_NONE);
 }
 
+/* Where the module has other functions than we call, the programs must do without. */
+static int load_push_best(struct ka_host *host, uint32_t vcpus)
+{
+	int err = -EOPNOTSUPP;
+
+	host->helper = helper_loaded();
+	if (host->helper)
+		err = load_push(host, vcpus);
+	if (err) {
+		host->helper = false;
+		err = load_push(host, vcpus);
+	}
+	return err;
+}
+
 static int load_programs(struct ka_host *host, const struct ka_host_options *options)
 {
 	uint32_t vcpus = options->max_vcpus ? options->max_vcpus : DEFAULT_VCPUS;
@@ -306,7 +324,7 @@ static int load_programs(struct ka_host *host, const struct ka_host_options *opt
 	if (host->probe.vendor == KA_VENDOR_VMX)
 		return load_nothing(host, vcpus);
 	if (!options->no_push)
-		err = load_push(host, vcpus);
+		err = load_push_best(host, vcpus);
 	if (err) {
 		host_feature(host, "push_exit", KA_FEATURE_OFF,
 			     options->no_push ? "switched off%s; CR0.WP is only sampled" :
@@ -359,6 +377,8 @@ static int host_init(struct ka_host *host, const struct ka_host_options *options
 	err = dispatch_init(host);
 	if (err)
 		return err;
+	if (!options->no_push)
+		writes_init(host);
 	if (options->pin_path)
 		pins_add(host, options->pin_path);
 	return 0;
@@ -369,6 +389,7 @@ static void host_free(struct ka_host *host)
 	if (!host)
 		return;
 	pins_remove(host);
+	writes_deinit(host);
 	dispatch_deinit(host);
 	if (host->states)
 		munmap(host->states, host->states_size);

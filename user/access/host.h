@@ -9,6 +9,7 @@
 
 struct discover_bpf;
 struct snapshot_bpf;
+struct writes_bpf;
 struct ring_buffer;
 struct bpf_link;
 
@@ -42,6 +43,10 @@ struct ka_host {
 	struct ka_probe probe;
 	struct discover_bpf *discover;
 	struct snapshot_bpf *snapshot;
+	bool helper;                    /* its programs call the module kvmbpf_helper */
+	struct writes_bpf *writes;      /* NULL without the module */
+	struct ring_buffer *writes_ring;
+	unsigned int write_records;     /* taken from it in this dispatch */
 	struct bpf_link *discover_link;
 	struct bpf_link *links[4];      /* push programs */
 	size_t link_count;

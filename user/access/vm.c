@@ -11,6 +11,7 @@
 
 #include "bpf/snapshot.skel.h"
 #include "vm.h"
+#include "writes.h"
 
 int ka_list(struct ka_host *host, struct ka_vm_info **ret_vms, size_t *ret_count)
 {
@@ -120,8 +121,10 @@ static void unwatch(struct ka_host *host, struct host_vm *vm)
 
 void host_vm_gone(struct ka_host *host, struct host_vm *vm)
 {
-	for (struct ka_vm *handle = vm->handle; handle; handle = handle->next)
+	for (struct ka_vm *handle = vm->handle; handle; handle = handle->next) {
+		writes_end(handle, vm->kvm);
 		handle->vm = NULL;
+	}
 	if (vm->handle)
 		unwatch(host, vm);
 	if (vm->announced) {
@@ -257,6 +260,7 @@ void ka_close(struct ka_vm *vm)
 	if (vm->vm) {
 		struct ka_vm **at = &vm->vm->handle;
 
+		writes_end(vm, vm->vm->kvm);
 		while (*at != vm)
 			at = &(*at)->next;
 		*at = vm->next;

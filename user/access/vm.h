@@ -39,6 +39,9 @@ struct ka_vm {
 	struct translation *translations;
 	struct batch *batch;
 	unsigned int searches;   /* of the whole memory for the kernel, in vain */
+	bool tracks;             /* has the VM's tracker */
+	uint64_t tracks_since_ns; /* CLOCK_MONOTONIC */
+	uint64_t writes_lost;    /* of its tracked writes, as told */
 	uint64_t search_step;    /* where an unfinished pagesearch() goes on */
 };
 
