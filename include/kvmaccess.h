@@ -527,6 +527,65 @@ const char *ka_kernel_name(const struct ka_kernel *kernel, uint64_t gva, uint64_
 int ka_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name, void *buf,
 		   size_t len);
 
+/* ---- types ---------------------------------------------------------------------------------- */
+
+/*
+ * Layouts of the structs of a kernel, from its BTF. Immutable, may be shared between threads.
+ */
+struct ka_types;
+
+/*
+ * From the BTF that the guest's kernel keeps in its memory: the guest's word, checked for bounds
+ * only. Blocks for some 10 ms (copies 4 to 8 MiB): once a boot, not for each cycle.
+ * Errors: -ENODATA, this kernel has none, or the symbols do not name it; -EBADMSG, damaged.
+ */
+int ka_types_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel,
+			struct ka_types **ret_types);
+void ka_types_free(struct ka_types *types);
+size_t ka_types_count(const struct ka_types *types);
+
+struct ka_member {
+	uint32_t offset; /* bytes, from the start of the struct */
+	uint32_t size;   /* bytes; of an array, of all its elements; 0: not known */
+};
+
+/*
+ * Where a member lies: "list.next", "mem[0].base"; unnamed structs and unions on the way are left
+ * out of the path. Searches all types (about 1 ms): keep the result.
+ * Errors: -ENOENT, no such struct or member, or a bit field; -EINVAL, no path; -EBADMSG, the BTF
+ * contradicts itself.
+ */
+int ka_types_member(const struct ka_types *types, const char *name, const char *path,
+		    struct ka_member *ret_member);
+/* Bytes of a struct or union. -ENOENT. */
+int ka_types_size(const struct ka_types *types, const char *name, uint32_t *ret_size);
+
+/* ---- modules -------------------------------------------------------------------------------- */
+
+enum { KA_MODULE_NAME_MAX = 64, KA_MODULES_MAX = 4096 };
+
+enum ka_module_state { KA_MODULE_LIVE, KA_MODULE_COMING, KA_MODULE_GOING, KA_MODULE_UNFORMED };
+
+struct ka_module {
+	uint64_t gva;                  /* of its struct module */
+	char name[KA_MODULE_NAME_MAX]; /* the guest's bytes: escape them */
+	uint32_t state;                /* enum ka_module_state, where the guest does not lie */
+	uint64_t taints;               /* bits of TAINT_*, include/linux/panic.h */
+	uint64_t text_start;           /* GVA */
+	uint32_t text_size;            /* bytes */
+};
+
+/*
+ * The modules of the guest's kernel in the order of its list `modules`, newest first: what lsmod(8)
+ * would show in it. A module that took itself off the list is not there.
+ * Errors: -EAGAIN, the list changed while it was read, three times, or is bent; -ENOBUFS, more than
+ * `max`; -ENODATA, no such list or types.
+ */
+int ka_modules_read(struct ka_vm *vm, const struct ka_kernel *kernel, const struct ka_types *types,
+		    struct ka_module *modules, size_t max, size_t *ret_count);
+/* The module whose text has this address, or NULL. */
+const struct ka_module *ka_module_at(const struct ka_module *modules, size_t count, uint64_t gva);
+
 /* ---- system call table --------------------------------------------------------------------- */
 
 enum ka_syscall_table_kind { KA_SYSCALL_NATIVE, KA_SYSCALL_IA32 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Writes the seeds of the fuzz targets below the directory that is given. */
+#include <bpf/btf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,6 +148,38 @@ static void seeds_kallsyms(void)
 	seed_kallsyms("7.0-32bit", (struct image_options){ IMAGE_SINCE_7_0, 32, false, 0, true });
 }
 
+/* A struct with one of each kind of member that is looked for. */
+static void seeds_types(void)
+{
+	struct btf *btf = btf__new_empty();
+	int word = btf__add_int(btf, "long unsigned int", 8, 0);
+	int head = btf__add_struct(btf, "list_head", 16), memory, array, unnamed, name;
+	const void *bytes;
+	uint32_t len;
+
+	btf__add_field(btf, "next", head + 1, 0, 0);
+	btf__add_field(btf, "prev", head + 1, 64, 0);
+	btf__add_ptr(btf, head);
+	memory = btf__add_struct(btf, "module_memory", 16);
+	btf__add_field(btf, "base", btf__type_cnt(btf), 0, 0);
+	btf__add_ptr(btf, 0);
+	array = btf__add_array(btf, word, memory, 7);
+	unnamed = btf__add_union(btf, NULL, 8);
+	btf__add_field(btf, "deep", word, 0, 0);
+	name = btf__add_array(btf, word, btf__add_int(btf, "char", 1, BTF_INT_CHAR), 56);
+	btf__add_struct(btf, "module", 256);
+	btf__add_field(btf, "list", btf__type_cnt(btf), 0, 0);
+	btf__add_field(btf, "name", name, 8 * 16, 0);
+	btf__add_field(btf, "mem", array, 8 * 72, 0);
+	btf__add_field(btf, NULL, unnamed, 8 * 184, 0);
+	btf__add_field(btf, "bits", word, 8 * 192, 3);
+	btf__add_typedef(btf, "list_t", btf__add_const(btf, head));
+	btf__add_union(btf, "union", 8);
+	bytes = btf__raw_data(btf, &len);
+	seed("fuzz_types", "module", bytes, len, "", 0);
+	btf__free(btf);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -158,5 +191,6 @@ int main(int argc, char **argv)
 	seeds_descriptor();
 	seeds_sysmap();
 	seeds_kallsyms();
+	seeds_types();
 	return 0;
 }

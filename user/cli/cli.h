@@ -65,6 +65,7 @@ int cmd_gdt(struct cli *cli, int argc, char **argv);
 int cmd_idt(struct cli *cli, int argc, char **argv);
 int cmd_info(struct cli *cli, int argc, char **argv);
 int cmd_list(struct cli *cli, int argc, char **argv);
+int cmd_modules(struct cli *cli, int argc, char **argv);
 int cmd_probe(struct cli *cli, int argc, char **argv);
 int cmd_read(struct cli *cli, int argc, char **argv);
 int cmd_regs(struct cli *cli, int argc, char **argv);
