@@ -11,9 +11,7 @@
 #include <bpf/bpf_core_read.h>
 #include "kvmbpf/helper.h"
 #include "kvmbpf/records.h"
-#include "watched.bpf.h"
-#include "vendor_svm.bpf.h"
-#include "vendor_pvm.bpf.h"
+#include "state.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -104,67 +102,12 @@ static __always_inline void state_unlock(struct kvmbpf_vcpu *state)
 	__sync_fetch_and_add(&state->seq, 1);
 }
 
-static __always_inline void fill_watched(struct kvmbpf_vcpu *state, const struct watched *now)
-{
-	state->cr0 = now->cr0;
-	state->cr4 = now->cr4;
-	state->efer = now->efer;
-	state->lstar = now->lstar;
-	state->gdtr.base = now->gdtr.base;
-	state->gdtr.limit = now->gdtr.limit;
-	state->idtr.base = now->idtr.base;
-	state->idtr.limit = now->idtr.limit;
-	state->flags = now->flags;
-}
-
-static __always_inline void fill_common(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcpu)
-{
-	struct kvm *kvm = BPF_CORE_READ(vcpu, kvm);
-	unsigned long regs[17];
-
-	state->kvm = (__u64)kvm;
-	state->owner_pid = BPF_CORE_READ(kvm, userspace_pid);
-	state->generation = BPF_CORE_READ(kvm, memslots[0], generation);
-	state->online_vcpus = BPF_CORE_READ(kvm, online_vcpus.counter);
-	state->inode = BPF_CORE_READ(kvm, debugfs_dentry, d_inode, i_ino);
-	state->vcpu = (__u64)vcpu;
-	state->vcpu_id = BPF_CORE_READ(vcpu, vcpu_id);
-	state->cr2 = BPF_CORE_READ(vcpu, arch.cr2);
-	state->epoch = epoch;
-	if (!bpf_core_read(regs, sizeof(regs), &vcpu->arch.regs)) {
-		__builtin_memcpy(state->gpr, regs, sizeof(state->gpr));
-		state->rip = regs[16];
-	}
-	state->time_ns = bpf_ktime_get_ns();
-}
-
-/* With a constant vendor the other branches, and their relocations, are compiled away. */
-static __always_inline int vendor_watch(enum kvmbpf_vendor vendor, struct kvm_vcpu *vcpu,
-					struct watched *ret_watched)
-{
-	return vendor == KVMBPF_VENDOR_SVM ? svm_watch(vcpu, ret_watched) :
-					     pvm_watch(vcpu, ret_watched);
-}
-
-static __always_inline void vendor_fill_rest(enum kvmbpf_vendor vendor, struct kvm_vcpu *vcpu,
-					     struct kvmbpf_vcpu *state)
-{
-	if (vendor == KVMBPF_VENDOR_SVM)
-		svm_fill_rest(vcpu, state);
-	else
-		pvm_fill_rest(vcpu, state);
-}
-
 static __always_inline void fill(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcpu,
 				 enum kvmbpf_vendor vendor, enum kvmbpf_source source,
 				 const struct watched *now)
 {
-	state->vendor = vendor;
-	state->source = source;
-	state->away = 0;
-	fill_watched(state, now);
-	fill_common(state, vcpu);
-	vendor_fill_rest(vendor, vcpu, state);
+	state_fill(state, vcpu, vendor, source, now);
+	state->epoch = epoch;
 }
 
 static __always_inline struct kvmbpf_snapshot_record *record_reserve(__u32 slot, __u32 changed)

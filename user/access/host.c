@@ -141,35 +141,6 @@ static int probe_basics(struct ka_host *host)
 
 /* ---- loading ------------------------------------------------------------------------------- */
 
-/* The programs of one vendor. */
-struct vendor_programs {
-	struct bpf_program *pull, *exit, *load, *probe, *entry;
-};
-
-static bool vendor_programs(const struct ka_host *host, struct vendor_programs *ret_programs)
-{
-	struct snapshot_bpf *skel = host->snapshot;
-
-	switch (host->probe.vendor) {
-	case KA_VENDOR_SVM:
-		*ret_programs = (struct vendor_programs){ skel->progs.pull_svm,
-							  skel->progs.exit_svm,
-							  skel->progs.load_svm,
-							  skel->progs.probe_svm,
-							  skel->progs.entry_svm };
-		return true;
-	case KA_VENDOR_PVM:
-		*ret_programs = (struct vendor_programs){ skel->progs.pull_pvm,
-							  skel->progs.exit_pvm,
-							  skel->progs.load_pvm,
-							  skel->progs.probe_pvm,
-							  skel->progs.entry_pvm };
-		return true;
-	default:
-		return false;
-	}
-}
-
 static int load_discover(struct ka_host *host)
 {
 	int err;
@@ -192,16 +163,13 @@ static int load_discover(struct ka_host *host)
 	return 0;
 }
 
-/* How vcpu_load is seen: the first of these that the kernel takes. */
-enum load_way { LOAD_FENTRY, LOAD_KPROBE, LOAD_ENTRY, LOAD_NONE };
-
 /*
  * Opens the snapshot object with the wanted programs. A program that the kernel refuses fails the
  * whole object, so each way of pushing is tried with an object of its own.
  */
 static int load_snapshot(struct ka_host *host, uint32_t vcpus, bool exits, enum load_way way)
 {
-	struct vendor_programs programs;
+	struct bpf_program *pull;
 	int err;
 
 	host->snapshot = snapshot_bpf__open();
@@ -210,13 +178,11 @@ static int load_snapshot(struct ka_host *host, uint32_t vcpus, bool exits, enum 
 	bpf_map__set_max_entries(host->snapshot->maps.vcpus, vcpus);
 	bpf_map__set_max_entries(host->snapshot->maps.vcpu_slots, vcpus);
 	host->snapshot->rodata->has_helper = host->helper;
-	if (vendor_programs(host, &programs)) {
-		bpf_program__set_autoload(programs.pull, true);
-		bpf_program__set_autoload(programs.exit, exits);
-		bpf_program__set_autoload(programs.load, way == LOAD_FENTRY);
-		bpf_program__set_autoload(programs.probe, way == LOAD_KPROBE);
-		bpf_program__set_autoload(programs.entry, way == LOAD_ENTRY);
-	}
+	pull = push_program(host->snapshot->obj, host->probe.vendor, "pull");
+	if (pull)
+		bpf_program__set_autoload(pull, true);
+	if (exits)
+		push_choose(host->snapshot->obj, host->probe.vendor, way);
 	err = snapshot_bpf__load(host->snapshot);
 	if (err) {
 		snapshot_bpf__destroy(host->snapshot);
@@ -225,51 +191,21 @@ static int load_snapshot(struct ka_host *host, uint32_t vcpus, bool exits, enum 
 	return err;
 }
 
-static int attach(struct ka_host *host, struct bpf_program *program)
-{
-	struct bpf_link *link = bpf_program__attach(program);
-
-	if (!link)
-		return -errno;
-	host->links[host->link_count++] = link;
-	return 0;
-}
-
 static void detach_all(struct ka_host *host)
 {
-	while (host->link_count)
-		bpf_link__destroy(host->links[--host->link_count]);
+	push_detach(&host->push);
 	snapshot_bpf__destroy(host->snapshot);
 	host->snapshot = NULL;
 }
 
-static const struct {
-	enum ka_feature_state state;
-	const char *detail;
-} load_ways[] = {
-	[LOAD_FENTRY] = { KA_FEATURE_ON, "fentry on kvm_arch_vcpu_load" },
-	[LOAD_KPROBE] = { KA_FEATURE_FALLBACK, "kprobe on kvm_arch_vcpu_load (no fentry here)" },
-	[LOAD_ENTRY] = { KA_FEATURE_FALLBACK,
-			 "tracepoint kvm_entry (no fentry and no kprobe here)" },
-	[LOAD_NONE] = { KA_FEATURE_OFF,
-			"no fentry, kprobe or kvm_entry: changes are seen at exits and by polling" },
-};
-
 static int try_push(struct ka_host *host, uint32_t vcpus, enum load_way way)
 {
-	struct vendor_programs programs;
 	int err;
 
 	err = load_snapshot(host, vcpus, true, way);
 	if (err)
 		return err;
-	err = vendor_programs(host, &programs) ? attach(host, programs.exit) : -EOPNOTSUPP;
-	if (!err && way == LOAD_FENTRY)
-		err = attach(host, programs.load);
-	if (!err && way == LOAD_KPROBE)
-		err = attach(host, programs.probe);
-	if (!err && way == LOAD_ENTRY)
-		err = attach(host, programs.entry);
+	err = push_attach(host->snapshot->obj, host->probe.vendor, way, &host->push);
 	if (err)
 		detach_all(host);
 	return err;
@@ -284,7 +220,8 @@ static int load_push(struct ka_host *host, uint32_t vcpus)
 		if (err)
 			continue;
 		host_feature(host, "push_exit", KA_FEATURE_ON, "tracepoint kvm_exit");
-		host_feature(host, "push_load", load_ways[way].state, "%s", load_ways[way].detail);
+		host_feature(host, "push_load", push_load_ways[way].state, "%s",
+			     push_load_ways[way].detail);
 		return 0;
 	}
 	return err;

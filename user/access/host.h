@@ -6,12 +6,12 @@
 #include <linux/types.h>
 #include "kvmaccess.h"
 #include "kvmbpf/records.h"
+#include "push.h"
 
 struct discover_bpf;
 struct snapshot_bpf;
 struct writes_bpf;
 struct ring_buffer;
-struct bpf_link;
 
 enum { NO_SLOT = -1 };
 
@@ -48,8 +48,7 @@ struct ka_host {
 	struct ring_buffer *writes_ring;
 	unsigned int write_records;     /* taken from it in this dispatch */
 	struct bpf_link *discover_link;
-	struct bpf_link *links[4];      /* push programs */
-	size_t link_count;
+	struct push push;               /* of the snapshot's programs */
 	struct kvmbpf_vcpu *states;     /* map vcpus, memory-mapped */
 	size_t states_size;
 	int pin_fd;                     /* of the bpffs directory, which is locked while it is open */

@@ -142,14 +142,7 @@ void host_vm_gone(struct ka_host *host, struct host_vm *vm)
 /* NULL where registers cannot be pulled. */
 static struct bpf_program *pull_program(const struct ka_host *host)
 {
-	switch (host->probe.vendor) {
-	case KA_VENDOR_SVM:
-		return host->snapshot->progs.pull_svm;
-	case KA_VENDOR_PVM:
-		return host->snapshot->progs.pull_pvm;
-	default:
-		return NULL;
-	}
+	return push_program(host->snapshot->obj, host->probe.vendor, "pull");
 }
 
 static struct bpf_link *attach_pull(const struct ka_host *host, pid_t pid)

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A vCPU's registers as struct kvmbpf_vcpu, whatever the vendor: the one place that chooses. With a
+ * constant vendor the other branches, and their relocations, are compiled away.
+ */
+#ifndef KVMBPF_STATE_H
+#define KVMBPF_STATE_H
+
+#include "watched.bpf.h"
+#include "vendor_svm.bpf.h"
+#include "vendor_pvm.bpf.h"
+
+static __always_inline int vendor_watch(enum kvmbpf_vendor vendor, struct kvm_vcpu *vcpu,
+					struct watched *ret_watched)
+{
+	return vendor == KVMBPF_VENDOR_SVM ? svm_watch(vcpu, ret_watched) :
+					     pvm_watch(vcpu, ret_watched);
+}
+
+static __always_inline void vendor_fill_rest(enum kvmbpf_vendor vendor, struct kvm_vcpu *vcpu,
+					     struct kvmbpf_vcpu *state)
+{
+	if (vendor == KVMBPF_VENDOR_SVM)
+		svm_fill_rest(vcpu, state);
+	else
+		pvm_fill_rest(vcpu, state);
+}
+
+static __always_inline void state_fill_watched(struct kvmbpf_vcpu *state, const struct watched *now)
+{
+	state->cr0 = now->cr0;
+	state->cr4 = now->cr4;
+	state->efer = now->efer;
+	state->lstar = now->lstar;
+	state->gdtr.base = now->gdtr.base;
+	state->gdtr.limit = now->gdtr.limit;
+	state->idtr.base = now->idtr.base;
+	state->idtr.limit = now->idtr.limit;
+	state->flags = now->flags;
+}
+
+static __always_inline void state_fill_common(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcpu)
+{
+	struct kvm *kvm = BPF_CORE_READ(vcpu, kvm);
+	unsigned long regs[17];
+
+	state->kvm = (__u64)kvm;
+	state->owner_pid = BPF_CORE_READ(kvm, userspace_pid);
+	state->generation = BPF_CORE_READ(kvm, memslots[0], generation);
+	state->online_vcpus = BPF_CORE_READ(kvm, online_vcpus.counter);
+	state->inode = BPF_CORE_READ(kvm, debugfs_dentry, d_inode, i_ino);
+	state->vcpu = (__u64)vcpu;
+	state->vcpu_id = BPF_CORE_READ(vcpu, vcpu_id);
+	state->cr2 = BPF_CORE_READ(vcpu, arch.cr2);
+	if (!bpf_core_read(regs, sizeof(regs), &vcpu->arch.regs)) {
+		__builtin_memcpy(state->gpr, regs, sizeof(state->gpr));
+		state->rip = regs[16];
+	}
+	state->time_ns = bpf_ktime_get_ns();
+}
+
+/* All but `seq` and `epoch`, which are those of a place in map vcpus. */
+static __always_inline void state_fill(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcpu,
+				       enum kvmbpf_vendor vendor, enum kvmbpf_source source,
+				       const struct watched *now)
+{
+	state->vendor = vendor;
+	state->source = source;
+	state->away = 0;
+	state_fill_watched(state, now);
+	state_fill_common(state, vcpu);
+	vendor_fill_rest(vendor, vcpu, state);
+}
+
+#endif
