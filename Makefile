@@ -59,6 +59,7 @@ help:
 #: make check-unit     only the unit tests (also with sanitizers) and fuzzers
 #: make check-native   only tiny guests on this machine's /dev/kvm (root)
 #: make check-lab-svm  only Debian guests on an emulated AMD host
+#: make kmod           build the kernel module (KDIR=/lib/modules/$(uname -r)/build)
 #: make run            watch the VMs of this host (root); starts a tiny guest if there is none
 #: make fuzz           run the fuzzers for long (SECONDS=600)
 #: make install        DESTDIR= PREFIX=/usr/local
@@ -107,6 +108,23 @@ $(B)/kvmbpf: $(cli_objs) $(B)/monitor.a $(lib)
 $(B)/vmlinux-check: vmlinux/check.c
 	$(call say,CC,$<)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(DEPFLAGS) -MF $@.d $< -o $@ $(LDFLAGS) -lbpf -lelf
+
+# ---- kernel module --------------------------------------------------------------------------
+# Built in a copy, one a kernel: build/kmod/6.12/kvmbpf_helper.ko.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+KMOD_CC ?= gcc
+kmod_sources := $(wildcard kmod/*.[ch]) kmod/Kbuild
+kmod_headers := include/kvmbpf/helper.h include/kvmbpf/pagewalk.h
+
+.PHONY: kmod
+kmod:
+	$(Q)$(MAKE) build/kmod/$$(cut -d. -f1,2 $(KDIR)/include/config/kernel.release)/kvmbpf_helper.ko
+
+build/kmod/%/kvmbpf_helper.ko: $(kmod_sources) $(kmod_headers)
+	$(call say,KMOD,$@)mkdir -p $(@D)/include/kvmbpf
+	$(Q)cp $(kmod_sources) $(@D) && cp $(kmod_headers) $(@D)/include/kvmbpf
+	$(Q)$(MAKE) -s -C $(KDIR) M=$(CURDIR)/$(@D) CC=$(KMOD_CC) modules
 
 # ---- running and installing -----------------------------------------------------------------
 

@@ -35,7 +35,7 @@ enum kvmbpf_helper_limits {
 	KVMBPF_WRITE_BYTES = 32,        /* of a write that an event carries; longer ones come in parts */
 	KVMBPF_TRACKED_FRAMES_MAX = 64, /* a tracker */
 	KVMBPF_TRACKED_RANGES_MAX = 16, /* a frame */
-	KVMBPF_HOT_WRITES = 16384,      /* to one frame within a second: it is untracked */
+	KVMBPF_HOT_WRITES = 16384,      /* to one frame within a second: untracked, unless protected */
 };
 
 /* ---- VM handles ---- */
@@ -49,7 +49,7 @@ struct kvmbpf_vm_handle *kvmbpf_vm_acquire(__s32 fd) KVMBPF_KSYM;
 
 /*
  * The handle of a VM that someone holds one of, by the address of its struct kvm, which is compared
- * and never followed. NULL: there is none. Any context.
+ * and never followed. NULL: there is none, or the VM has ended. Any context.
  */
 struct kvmbpf_vm_handle *kvmbpf_vm_find(__u64 kvm) KVMBPF_KSYM;
 
@@ -71,8 +71,8 @@ int kvmbpf_gva_read(struct kvmbpf_vm_handle *vm, const struct kvmbpf_paging_stat
 		    __u64 gva, void *out, __u32 out__sz) KVMBPF_KSYM;
 
 /*
- * The same without blocking, on a vCPU's own thread: -EXDEV elsewhere; -EAGAIN where a page is not
- * in the VMM's page tables now. Any context but NMI.
+ * The same without blocking, on a thread of the VMM, as its vCPUs are: -EXDEV elsewhere; -EAGAIN
+ * where a page is not in the VMM's page tables now, and in an NMI. Any context.
  */
 int kvmbpf_gva_read_nofault(struct kvmbpf_vm_handle *vm, const struct kvmbpf_paging_state *paging,
 			    __u64 gva, void *out, __u32 out__sz) KVMBPF_KSYM;
@@ -138,15 +138,21 @@ enum kvmbpf_track_flags {
  * the frame should hold, and what events call old. @cookie comes back with each event.
  *
  * KVM emulates each guest write to a tracked frame, and stops a VM that writes there with an
- * instruction that it cannot emulate: only for frames that a running kernel does not write.
+ * instruction that it cannot emulate: only for frames that a running kernel does not write. KVM
+ * does not tell of what SGDT, SIDT and FXSAVE write there, which it emulates in another way. It
+ * moves no memslot of a VM that has a tracked frame (since 6.6: KVM_SET_USER_MEMORY_REGION fails).
  *
  * -EINVAL: crosses a frame, or empty; -EEXIST: overlaps a tracked range; -ENOSPC: too many; -ENXIO:
  * no RAM there; -EBUSY: KVMBPF_TRACK_PROTECT under dirty logging; -ESHUTDOWN: tracking has stopped
- * (kvmbpf_tracker_restart()); -EOWNERDEAD: the VM has ended. Process context.
+ * (kvmbpf_tracker_restart()); -EAGAIN: the frame is being untracked, as too hot; -EOWNERDEAD: the
+ * VM has ended. Process context.
  */
 int kvmbpf_track(struct kvmbpf_tracker *tracker, __u64 gpa, __u32 len, __u32 flags,
 		 __u64 cookie) KVMBPF_KSYM;
-/* Ends the tracking of the ranges within @len bytes at @gpa. -ENOENT: none. Process context. */
+/*
+ * Ends the tracking of the ranges within @len bytes at @gpa, and waits until no write to them is
+ * being handled. -ENOENT: none. Process context.
+ */
 int kvmbpf_untrack(struct kvmbpf_tracker *tracker, __u64 gpa, __u64 len) KVMBPF_KSYM;
 
 struct kvmbpf_tracked {
@@ -170,8 +176,9 @@ enum kvmbpf_stop_reason {
 };
 
 /*
- * Stops all tracking of a VM: from the return on nothing is undone or told, and a worker untracks
- * the frames. Returns 0, or -ENOENT where the VM has no tracker. Any context.
+ * Stops all tracking of a VM: from the return on nothing is undone or told, but for writes that are
+ * being handled, and a worker untracks the frames. @reason: KVMBPF_STOP_KERNEL, or KVMBPF_STOP_VM,
+ * which ends its handles, too. Returns 0, or -ENOENT where the VM has no tracker. Any context.
  */
 int kvmbpf_tracking_stop(__u64 kvm, __u32 reason) KVMBPF_KSYM;
 /* Lets a stopped tracker begin again with no frames. Process context. */

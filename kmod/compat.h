@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* All that differs between the kernels that the module builds for. */
+#ifndef KVMBPF_COMPAT_H
+#define KVMBPF_COMPAT_H
+
+#include <linux/btf.h>
+#include <linux/btf_ids.h>
+#include <linux/kvm_host.h>
+#include <linux/mm.h>
+#include <linux/version.h>
+#include <asm/ibt.h>
+#include <asm/kvm_page_track.h>
+
+/* 57e7c169cd6a (6.3) */
+#ifndef __bpf_kfunc
+#define __bpf_kfunc __used noinline
+#endif
+
+/* 6f3189f38a3e (6.9) */
+#ifndef BTF_KFUNCS_START
+#define BTF_KFUNCS_START(name) BTF_SET8_START(name)
+#define BTF_KFUNCS_END(name) BTF_SET8_END(name)
+#endif
+
+/* The default, and no longer said, in 7.0. */
+#ifndef KF_TRUSTED_ARGS
+#define KF_TRUSTED_ARGS 0
+#endif
+
+/* e9d1d2bb75b2 (6.9); before, functions that only BPF points to would lose their ENDBR. */
+#ifndef CFI_NOSEAL
+#define CFI_NOSEAL(name) asm("" IBT_NOSEAL(__stringify(name)))
+#endif
+
+/*
+ * 96d47010d624 and its neighbours (6.6) made KVM's page tracking an interface for others: a frame
+ * number where a memslot was, and no vCPU for the callback.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+#define TRACK_WRITE_ARGS(gpa, new, bytes, node) \
+	gpa_t gpa, const u8 *new, int bytes, struct kvm_page_track_notifier_node *node
+#define TRACK_REMOVE_ARGS(first, count, node) \
+	gfn_t first, unsigned long count, struct kvm_page_track_notifier_node *node
+#define TRACK_REMOVE_OP track_remove_region
+#define TRACK_REMOVED_SLOT(first, count)
+
+static inline int track_register(struct kvm *kvm, struct kvm_page_track_notifier_node *node)
+{
+	return kvm_page_track_register_notifier(kvm, node);
+}
+#else
+#define TRACK_WRITE_ARGS(gpa, new, bytes, node)                      \
+	struct kvm_vcpu *writer, gpa_t gpa, const u8 *new, int bytes, \
+		struct kvm_page_track_notifier_node *node
+#define TRACK_REMOVE_ARGS(first, count, node)             \
+	struct kvm *kvm, struct kvm_memory_slot *removed, \
+		struct kvm_page_track_notifier_node *node
+#define TRACK_REMOVE_OP track_flush_slot
+#define TRACK_REMOVED_SLOT(first, count) \
+	gfn_t first = removed->base_gfn; \
+	unsigned long count = removed->npages
+
+static inline int track_register(struct kvm *kvm, struct kvm_page_track_notifier_node *node)
+{
+	kvm_page_track_register_notifier(kvm, node);
+	return 0;
+}
+
+static inline void track_change(struct kvm *kvm, gfn_t gfn,
+				void (*change)(struct kvm *kvm, struct kvm_memory_slot *slot,
+					       gfn_t gfn, enum kvm_page_track_mode mode))
+{
+	struct kvm_memory_slot *slot;
+	int idx;
+
+	idx = srcu_read_lock(&kvm->srcu);
+	write_lock(&kvm->mmu_lock);
+	slot = __gfn_to_memslot(kvm_memslots(kvm), gfn);
+	if (slot)
+		change(kvm, slot, gfn, KVM_PAGE_TRACK_WRITE);
+	write_unlock(&kvm->mmu_lock);
+	srcu_read_unlock(&kvm->srcu, idx);
+}
+
+static inline int kvm_write_track_add_gfn(struct kvm *kvm, gfn_t gfn)
+{
+	track_change(kvm, gfn, kvm_slot_page_track_add_page);
+	return 0;
+}
+
+static inline void kvm_write_track_remove_gfn(struct kvm *kvm, gfn_t gfn)
+{
+	track_change(kvm, gfn, kvm_slot_page_track_remove_page);
+}
+#endif
+
+/* ca5e863233e8 (6.5) took an argument away. Both return 1 with a page, or -errno. */
+static inline long user_page_get(struct mm_struct *mm, unsigned long hva, struct page **ret_page)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+	return get_user_pages_remote(mm, hva, 1, 0, ret_page, NULL);
+#else
+	return get_user_pages_remote(mm, hva, 1, 0, ret_page, NULL, NULL);
+#endif
+}
+
+static inline long user_page_pin(struct mm_struct *mm, unsigned long hva, struct page **ret_page)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+	return pin_user_pages_remote(mm, hva, 1, FOLL_WRITE, ret_page, NULL);
+#else
+	return pin_user_pages_remote(mm, hva, 1, FOLL_WRITE, ret_page, NULL, NULL);
+#endif
+}
+
+#endif

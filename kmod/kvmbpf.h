@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the module's files share.
+ *
+ * Locks, outermost first: vm->lock; KVM's own (slots_arch_lock, kvm->srcu, mmu_lock, track_srcu);
+ * tracker.lock. What BPF may call in any context takes none of them.
+ */
+#ifndef KVMBPF_KVMBPF_H
+#define KVMBPF_KVMBPF_H
+
+#include <linux/irq_work.h>
+#include <linux/kvm_host.h>
+#include <linux/mmu_notifier.h>
+#include <linux/workqueue.h>
+
+#include "compat.h"
+#include "kvmbpf/helper.h"
+
+/*
+ * Work that any context may ask for, also one that holds a workqueue's lock, as a program that
+ * traces the scheduler does: an interrupt on this CPU queues it.
+ */
+struct deferred {
+	struct irq_work irq;
+	struct work_struct work;
+};
+
+void deferred_init(struct deferred *deferred, work_func_t func);
+void deferred_ask(struct deferred *deferred);
+/* Once nobody asks any more; not from the work itself. */
+void deferred_cancel(struct deferred *deferred);
+
+struct tracked_range {
+	u16 start, len; /* within the frame */
+	u32 flags;      /* enum kvmbpf_track_flags */
+	u64 cookie;
+};
+
+struct tracked_frame {
+	gfn_t gfn;
+	bool counted; /* KVM counts it as tracked, on our behalf */
+	bool active;  /* writes are told and undone; not active, but counted: the worker's turn */
+	u32 range_count;
+	u64 writes;
+	u64 heat_writes;
+	unsigned long heat_since; /* jiffies */
+	struct tracked_range range[KVMBPF_TRACKED_RANGES_MAX];
+	u8 bytes[PAGE_SIZE]; /* what it should hold */
+};
+
+/* Part of the handle, of which its holder has a reference: there is never a second one. */
+struct kvmbpf_tracker {
+	pid_t pid; /* tgid of the holder; 0: nobody holds it */
+	bool released;
+	u32 stop;  /* enum kvmbpf_stop_reason; 0: it runs */
+	bool registered;
+	struct kvm_page_track_notifier_node node;
+	spinlock_t lock; /* the frames' contents */
+	u32 frame_count; /* they are freed when KVM no longer calls us, not before */
+	struct tracked_frame *frame[KVMBPF_TRACKED_FRAMES_MAX];
+};
+
+struct kvmbpf_vm_handle {
+	refcount_t refs;
+	struct hlist_node node;
+	u64 address;     /* of its struct kvm, which need not be there any more */
+	struct kvm *kvm; /* a reference; NULL once the VM has ended */
+	bool ended;
+	struct mmu_notifier notifier; /* of the VMM's memory: tells that it goes */
+	struct mutex lock;            /* end and tracker, in process context */
+	struct deferred settle, free;
+	struct kvmbpf_tracker tracker;
+	struct rcu_head rcu;
+};
+
+int vm_init(void);
+void vm_exit(void);
+/* The VM, which stays until vm_leave(); NULL if it has ended. */
+struct kvm *vm_enter(struct kvmbpf_vm_handle *vm, int *ret_idx);
+void vm_leave(int idx);
+/* Runs @func on a kernel thread that has the VMM's memory as its own. -EOWNERDEAD: it is gone. */
+int vm_run_with_mm(struct kvmbpf_vm_handle *vm, int (*func)(struct kvmbpf_vm_handle *vm));
+/* Does now what workers were asked to do. */
+void vm_settle(struct kvmbpf_vm_handle *vm);
+/* Ends the handle, soon. Any context. */
+void vm_end(struct kvmbpf_vm_handle *vm);
+
+/* Slot with RAM at @gfn that is not about to go, or NULL. Under kvm->srcu. */
+struct kvm_memory_slot *memory_slot(struct kvm_memslots *slots, gfn_t gfn);
+/* Copies a whole frame. -ENXIO: no RAM there. Under kvm->srcu. */
+int memory_read_frame(struct kvm *kvm, gfn_t gfn, void *ret_bytes);
+
+void tracker_init(struct kvmbpf_tracker *tracker);
+void tracker_vm_ends(struct kvmbpf_tracker *tracker);
+/* Does what was put off, under vm->lock. True: the tracker's reference of the handle is yours now. */
+bool tracker_settle(struct kvmbpf_vm_handle *vm);
+
+#endif
