@@ -573,16 +573,25 @@ struct ka_module {
 	uint64_t taints;               /* bits of TAINT_*, include/linux/panic.h */
 	uint64_t text_start;           /* GVA */
 	uint32_t text_size;            /* bytes */
+	uint32_t views;                /* enum ka_module_view: which of them have it */
+};
+
+/* The kernel's own records of its modules. A live module is in all of them, unless it hides. */
+enum ka_module_view {
+	KA_MODULE_LISTED = 1u << 0,   /* the list that lsmod(8) shows */
+	KA_MODULE_IN_TREE = 1u << 1,  /* the tree in which the kernel looks up addresses */
+	KA_MODULE_IN_SYSFS = 1u << 2, /* /sys/module */
 };
 
 /*
- * The modules of the guest's kernel in the order of its list `modules`, newest first: what lsmod(8)
- * would show in it. A module that took itself off the list is not there.
- * Errors: -EAGAIN, the list changed while it was read, three times, or is bent; -ENOBUFS, more than
- * `max`; -ENODATA, no such list or types.
+ * The modules of the guest's kernel: first those of its list, newest first, then those that only
+ * another view has. *ret_views: the views that this kernel has; one that it lacks says nothing.
+ * Modules come and go while they are read: believe what two calls say of a live one.
+ * Errors: -EAGAIN, the records changed while they were read, three times, or are bent; -ENOBUFS,
+ * more than `max`; -ENODATA, no such list or types.
  */
 int ka_modules_read(struct ka_vm *vm, const struct ka_kernel *kernel, const struct ka_types *types,
-		    struct ka_module *modules, size_t max, size_t *ret_count);
+		    struct ka_module *modules, size_t max, size_t *ret_count, uint32_t *ret_views);
 /* The module whose text has this address, or NULL. */
 const struct ka_module *ka_module_at(const struct ka_module *modules, size_t count, uint64_t gva);
 

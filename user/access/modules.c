@@ -1,40 +1,126 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* Modules of the guest's kernel, as its own list has them. */
+/*
+ * Modules of the guest's kernel, as each of its own records has them: the list, the tree in which
+ * addresses are looked up, and sysfs. Who hides from one seldom hides from all.
+ *
+ * Every link is the guest's: walks are bounded by the number of modules that there can be.
+ */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernel.h"
 
-/* Where what we want of a struct module lies. */
+enum {
+	TRIES = 3,
+	SYSFS_MAX = 2 * KA_MODULES_MAX,	 /* of modules, and of parts of the kernel itself */
+	TREE_MAX = 8 * KA_MODULES_MAX,	 /* a node for each of a module's pieces of memory */
+	TREE_DEPTH_MAX = 64,
+};
+
+/* Where what we want of the kernel's structs lies. */
 struct layout {
 	struct ka_member list, state, name, taints, text_base, text_size;
+	struct ka_member tree, tree_owner, tree_node, left, right; /* mod_tree and its nodes */
+	struct ka_member set_list, entry, sysfs_owner;		   /* module_kset and its objects */
 	unsigned int word;
+	bool has_tree, has_sysfs;
 };
+
+struct member_name {
+	const char *type, *path;
+	struct ka_member *ret_member;
+	uint32_t size; /* what the guest's BTF says goes into buffers of this size; 0: not read */
+};
+
+static bool find_members(const struct ka_types *types, const struct member_name *names,
+			 size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (ka_types_member(types, names[i].type, names[i].path, names[i].ret_member))
+			return false;
+		if (names[i].size && names[i].ret_member->size != names[i].size)
+			return false;
+	}
+	return true;
+}
+
+#define FIND(types, ...)                                                                    \
+	find_members(types, (const struct member_name[]){ __VA_ARGS__ },                    \
+		     sizeof((const struct member_name[]){ __VA_ARGS__ }) /                  \
+			     sizeof(struct member_name))
+
+static bool find_module(const struct ka_types *types, struct layout *layout)
+{
+	unsigned int word = layout->word;
+
+	if (!FIND(types, { "module", "list", &layout->list, 2 * word },
+		  { "module", "state", &layout->state, 4 },
+		  { "module", "name", &layout->name, 0 },
+		  { "module", "taints", &layout->taints, word }) ||
+	    layout->name.size > KA_MODULE_NAME_MAX)
+		return false;
+	/* 6.4 (ac3b43283923, "module: replace module_layout with module_memory"): MOD_TEXT is 0. */
+	return FIND(types, { "module", "mem[0].base", &layout->text_base, word },
+		    { "module", "mem[0].size", &layout->text_size, 4 }) ||
+	       FIND(types, { "module", "core_layout.base", &layout->text_base, word },
+		    { "module", "core_layout.text_size", &layout->text_size, 4 });
+}
 
 static int layout_find(const struct ka_kernel *kernel, const struct ka_types *types,
 		       struct layout *ret_layout)
 {
 	struct layout layout = { .word = ka_symbols_64bit(kernel->symbols) ? 8 : 4 };
+	unsigned int word = layout.word;
 
-	if (ka_types_member(types, "module", "list", &layout.list) ||
-	    ka_types_member(types, "module", "state", &layout.state) ||
-	    ka_types_member(types, "module", "name", &layout.name) ||
-	    ka_types_member(types, "module", "taints", &layout.taints))
+	if (!find_module(types, &layout))
 		return -ENODATA;
-	/* 6.4 (ac3b43283923, "module: replace module_layout with module_memory"): MOD_TEXT is 0. */
-	if (ka_types_member(types, "module", "mem[0].base", &layout.text_base) ||
-	    ka_types_member(types, "module", "mem[0].size", &layout.text_size)) {
-		if (ka_types_member(types, "module", "core_layout.base", &layout.text_base) ||
-		    ka_types_member(types, "module", "core_layout.text_size", &layout.text_size))
-			return -ENODATA;
-	}
-	/* What the guest's BTF says goes into buffers of these sizes. */
-	if (layout.list.size != 2 * layout.word || layout.state.size != 4 ||
-	    layout.name.size > KA_MODULE_NAME_MAX || layout.taints.size != layout.word ||
-	    layout.text_base.size != layout.word || layout.text_size.size != 4)
-		return -ENODATA;
+	/* A latch tree is two trees, of which one is always whole. */
+	layout.has_tree = FIND(types, { "mod_tree_root", "root.tree[0].rb_node", &layout.tree, word },
+			       { "mod_tree_node", "mod", &layout.tree_owner, word },
+			       { "mod_tree_node", "node.node[0]", &layout.tree_node, 0 },
+			       { "rb_node", "rb_left", &layout.left, word },
+			       { "rb_node", "rb_right", &layout.right, word });
+	layout.has_sysfs = FIND(types, { "kset", "list", &layout.set_list, 2 * word },
+				{ "module_kobject", "kobj.entry", &layout.entry, 2 * word },
+				{ "module_kobject", "mod", &layout.sysfs_owner, word });
 	*ret_layout = layout;
 	return 0;
+}
+
+/* ---- what is read of the guest -------------------------------------------------------------- */
+
+/* What all that reads has to do with. */
+struct scan {
+	struct ka_vm *vm;
+	const struct ka_kernel *kernel;
+	struct layout layout;
+	struct ka_module *modules;
+	size_t count, max;
+};
+
+/* All of the pieces or an error. */
+static int read_pieces(const struct scan *scan, struct ka_piece *pieces, size_t count)
+{
+	int err;
+
+	for (size_t i = 0; i < count; i++)
+		pieces[i].paging = &scan->kernel->paging;
+	err = ka_readv(scan->vm, pieces, count);
+	for (size_t i = 0; !err && i < count; i++)
+		err = pieces[i].error;
+	return err;
+}
+
+static int read_word(const struct scan *scan, uint64_t gva, uint64_t *ret_word)
+{
+	uint64_t word = 0;
+	struct ka_piece piece = { .address = gva, .buf = &word, .len = scan->layout.word };
+	int err = read_pieces(scan, &piece, 1);
+
+	if (!err)
+		*ret_word = word;
+	return err;
 }
 
 /* The links of a list_head. */
@@ -42,20 +128,31 @@ struct links {
 	uint64_t next, prev;
 };
 
-static struct links links_get(const struct layout *layout, const void *bytes)
+static struct links links_get(const struct scan *scan, const uint8_t bytes[16])
 {
 	struct links links = {};
 
-	memcpy(&links.next, bytes, layout->word);
-	memcpy(&links.prev, (const char *)bytes + layout->word, layout->word);
+	memcpy(&links.next, bytes, scan->layout.word);
+	memcpy(&links.prev, bytes + scan->layout.word, scan->layout.word);
 	return links;
 }
 
+static int read_links(const struct scan *scan, uint64_t gva, struct links *ret_links)
+{
+	uint8_t bytes[16];
+	struct ka_piece piece = { .address = gva, .buf = bytes, .len = 2 * scan->layout.word };
+	int err = read_pieces(scan, &piece, 1);
+
+	if (!err)
+		*ret_links = links_get(scan, bytes);
+	return err;
+}
+
 /* One module in one read. */
-static int module_read(struct ka_vm *vm, const struct ka_kernel *kernel,
-		       const struct layout *layout, uint64_t gva, struct ka_module *ret_module,
+static int read_module(const struct scan *scan, uint64_t gva, struct ka_module *ret_module,
 		       struct links *ret_links)
 {
+	const struct layout *layout = &scan->layout;
 	struct ka_module module = { .gva = gva };
 	uint8_t links[16] = {};
 	struct ka_piece pieces[] = {
@@ -69,80 +166,195 @@ static int module_read(struct ka_vm *vm, const struct ka_kernel *kernel,
 		  .len = layout->word },
 		{ .address = gva + layout->text_size.offset, .buf = &module.text_size, .len = 4 },
 	};
-	size_t count = sizeof(pieces) / sizeof(pieces[0]);
-	int err;
+	int err = read_pieces(scan, pieces, sizeof(pieces) / sizeof(pieces[0]));
 
-	for (size_t i = 0; i < count; i++)
-		pieces[i].paging = &kernel->paging;
-	err = ka_readv(vm, pieces, count);
-	for (size_t i = 0; !err && i < count; i++)
-		err = pieces[i].error;
 	if (err)
 		return err;
 	module.name[sizeof(module.name) - 1] = '\0';
-	*ret_links = links_get(layout, links);
+	*ret_links = links_get(scan, links);
 	*ret_module = module;
 	return 0;
 }
 
-static int list_read(struct ka_vm *vm, const struct ka_kernel *kernel, const struct layout *layout,
-		     uint64_t head, struct ka_module *modules, size_t max, size_t *ret_count)
+/* ---- the three views ------------------------------------------------------------------------ */
+
+/* Notes that a view has the module at `gva`, which the list need not have. */
+static int note(struct scan *scan, uint64_t gva, uint32_t view)
 {
-	uint64_t at = head, last;
 	struct links links;
-	uint8_t bytes[16];
-	size_t count = 0;
 	int err;
 
-	err = ka_gva_read(vm, &kernel->paging, head, bytes, layout->list.size);
+	for (size_t i = 0; i < scan->count; i++)
+		if (scan->modules[i].gva == gva) {
+			scan->modules[i].views |= view;
+			return 0;
+		}
+	if (scan->count == scan->max)
+		return -ENOBUFS;
+	err = read_module(scan, gva, &scan->modules[scan->count], &links);
 	if (err)
 		return err;
-	links = links_get(layout, bytes);
+	scan->modules[scan->count++].views = view;
+	return 0;
+}
+
+static int scan_list(struct scan *scan)
+{
+	struct links links;
+	uint64_t head, at, last;
+	int err;
+
+	if (ka_kernel_symbol(scan->kernel, "modules", &head))
+		return -ENODATA;
+	err = read_links(scan, head, &links);
+	if (err)
+		return err;
+	at = head;
 	last = links.prev;
 	while (links.next != head) {
 		uint64_t before = at;
 
-		if (count == max)
+		if (scan->count == scan->max)
 			return -ENOBUFS;
 		at = links.next;
-		err = module_read(vm, kernel, layout, at - layout->list.offset, &modules[count],
-				  &links);
-		if (err == -EOWNERDEAD)
+		err = read_module(scan, at - scan->layout.list.offset,
+				  &scan->modules[scan->count], &links);
+		if (err)
 			return err;
 		/* Changed while it was read, or bent: the next try tells. */
-		if (err || links.prev != before)
+		if (links.prev != before)
 			return -EAGAIN;
-		count++;
+		scan->modules[scan->count++].views = KA_MODULE_LISTED;
 	}
-	if (at != last)
-		return -EAGAIN;
-	*ret_count = count;
+	return at == last ? 0 : -EAGAIN;
+}
+
+static int scan_tree_node(struct scan *scan, uint64_t node, uint64_t *ret_left,
+			  uint64_t *ret_right)
+{
+	const struct layout *layout = &scan->layout;
+	uint64_t owner = 0, left = 0, right = 0;
+	struct ka_piece pieces[] = {
+		{ .address = node - layout->tree_node.offset + layout->tree_owner.offset,
+		  .buf = &owner, .len = layout->word },
+		{ .address = node + layout->left.offset, .buf = &left, .len = layout->word },
+		{ .address = node + layout->right.offset, .buf = &right, .len = layout->word },
+	};
+	int err = read_pieces(scan, pieces, sizeof(pieces) / sizeof(pieces[0]));
+
+	if (err)
+		return err;
+	*ret_left = left;
+	*ret_right = right;
+	return note(scan, owner, KA_MODULE_IN_TREE);
+}
+
+static int scan_tree(struct scan *scan)
+{
+	uint64_t waiting[TREE_DEPTH_MAX], root, next[2];
+	size_t depth = 0, visited = 0;
+	int err;
+
+	if (!scan->layout.has_tree || ka_kernel_symbol(scan->kernel, "mod_tree", &root))
+		return -ENODATA;
+	err = read_word(scan, root + scan->layout.tree.offset, &waiting[0]);
+	if (err)
+		return err;
+	depth = waiting[0] ? 1 : 0;
+	while (depth) {
+		if (visited++ == TREE_MAX)
+			return -EAGAIN;
+		err = scan_tree_node(scan, waiting[--depth], &next[0], &next[1]);
+		if (err)
+			return err;
+		for (int i = 0; i < 2; i++) {
+			if (!next[i])
+				continue;
+			if (depth == TREE_DEPTH_MAX)
+				return -EAGAIN;
+			waiting[depth++] = next[i];
+		}
+	}
+	return 0;
+}
+
+static int scan_sysfs(struct scan *scan)
+{
+	const struct layout *layout = &scan->layout;
+	uint64_t set, head, owner;
+	struct links links;
+	int err;
+
+	if (!layout->has_sysfs || ka_kernel_symbol(scan->kernel, "module_kset", &set))
+		return -ENODATA;
+	err = read_word(scan, set, &set);
+	if (err)
+		return err;
+	head = set + layout->set_list.offset;
+	err = read_links(scan, head, &links);
+	for (size_t i = 0; !err && links.next != head; i++) {
+		uint64_t object = links.next - layout->entry.offset;
+
+		if (i == SYSFS_MAX)
+			return -EAGAIN;
+		err = read_word(scan, object + layout->sysfs_owner.offset, &owner);
+		/* Parts of the kernel itself have a folder there, too, and no module. */
+		if (!err && owner)
+			err = note(scan, owner, KA_MODULE_IN_SYSFS);
+		if (!err)
+			err = read_links(scan, links.next, &links);
+	}
+	return err;
+}
+
+static int scan_all(struct scan *scan, uint32_t *ret_views)
+{
+	uint32_t views = KA_MODULE_LISTED;
+	int err;
+
+	scan->count = 0;
+	err = scan_list(scan);
+	if (err)
+		return err;
+	err = scan_tree(scan);
+	if (err && err != -ENODATA)
+		return err;
+	if (!err)
+		views |= KA_MODULE_IN_TREE;
+	err = scan_sysfs(scan);
+	if (err && err != -ENODATA)
+		return err;
+	if (!err)
+		views |= KA_MODULE_IN_SYSFS;
+	*ret_views = views;
 	return 0;
 }
 
 int ka_modules_read(struct ka_vm *vm, const struct ka_kernel *kernel, const struct ka_types *types,
-		    struct ka_module *modules, size_t max, size_t *ret_count)
+		    struct ka_module *modules, size_t max, size_t *ret_count, uint32_t *ret_views)
 {
-	struct layout layout;
-	uint64_t head;
-	int err;
+	struct scan scan = { .vm = vm, .kernel = kernel, .modules = modules, .max = max };
+	int err = layout_find(kernel, types, &scan.layout);
 
-	if (ka_kernel_symbol(kernel, "modules", &head))
-		return -ENODATA;
-	err = layout_find(kernel, types, &layout);
-	for (int tries = 0; !err && tries < 3; tries++) {
-		err = list_read(vm, kernel, &layout, head, modules, max, ret_count);
-		if (err != -EAGAIN)
+	if (!err)
+		err = registers_refresh(vm);
+	if (err)
+		return err;
+	for (int tries = 0; tries < TRIES; tries++) {
+		err = scan_all(&scan, ret_views);
+		if (!err)
+			*ret_count = scan.count;
+		if (!err || err == -EOWNERDEAD || err == -ENOBUFS || err == -ENODATA)
 			return err;
-		err = 0;
 	}
-	return err ? err : -EAGAIN;
+	return -EAGAIN;
 }
 
 const struct ka_module *ka_module_at(const struct ka_module *modules, size_t count, uint64_t gva)
 {
 	for (size_t i = 0; i < count; i++)
-		if (gva >= modules[i].text_start && gva - modules[i].text_start < modules[i].text_size)
+		if (gva >= modules[i].text_start &&
+		    gva - modules[i].text_start < modules[i].text_size)
 			return &modules[i];
 	return NULL;
 }

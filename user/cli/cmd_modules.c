@@ -7,14 +7,16 @@
 
 static const struct argp modules_argp = {
 	.args_doc = "VM",
-	.doc = "Lists the modules that the guest's kernel has on its own list, as lsmod(8) in the "
-	       "guest would. A module that hides itself is not on that list.",
+	.doc = "Lists the modules of the guest's kernel: those that lsmod(8) in the guest would "
+	       "show, and those that hide from it. HIDDEN FROM names the records of the kernel in "
+	       "which a live module is not: the list of lsmod, the tree of addresses, sysfs.",
 };
 
 static const struct layout modules_layout[] = {
 	{.kind = LAYOUT_TABLE, .key = "modules", .columns = (const struct column[]){
 		{"name", "NAME", 0}, {"state", "STATE", 0}, {"text", "TEXT", 0},
-		{"text_size", "SIZE", 0}, {"taints", "TAINTS", 0}, {0}}},
+		{"text_size", "SIZE", 0}, {"taints", "TAINTS", 0},
+		{"hidden_from", "HIDDEN FROM", 0}, {0}}},
 	{0},
 };
 
@@ -44,23 +46,41 @@ static json_t *taints_json(uint64_t taints)
 	return json_string(text);
 }
 
-static json_t *module_json(const struct ka_module *module)
+/* Of the views that there are; one that comes or goes is rightly not in all of them. */
+static json_t *hidden_json(const struct ka_module *module, uint32_t views)
 {
-	return json_pack("{s:o, s:s, s:o, s:I, s:o, s:o}", "name", output_guest_text(module->name),
-			 "state", state_name(module->state), "text", output_hex(module->text_start),
-			 "text_size", (json_int_t)module->text_size, "taints",
-			 taints_json(module->taints), "module", output_hex(module->gva));
+	uint32_t missing = module->state == KA_MODULE_LIVE ? views & ~module->views : 0;
+	json_t *array = json_array();
+
+	if (missing & KA_MODULE_LISTED)
+		json_array_append_new(array, json_string("list"));
+	if (missing & KA_MODULE_IN_TREE)
+		json_array_append_new(array, json_string("tree"));
+	if (missing & KA_MODULE_IN_SYSFS)
+		json_array_append_new(array, json_string("sysfs"));
+	return array;
+}
+
+static json_t *module_json(const struct ka_module *module, uint32_t views)
+{
+	return json_pack("{s:o, s:s, s:o, s:I, s:o, s:o, s:o}", "name",
+			 output_guest_text(module->name), "state", state_name(module->state),
+			 "text", output_hex(module->text_start), "text_size",
+			 (json_int_t)module->text_size, "taints", taints_json(module->taints),
+			 "module", output_hex(module->gva), "hidden_from",
+			 hidden_json(module, views));
 }
 
 static int read_modules(struct cli *cli, const struct ka_kernel *kernel, struct ka_module *modules,
-			size_t *ret_count)
+			size_t *ret_count, uint32_t *ret_views)
 {
 	struct ka_types *types;
 	int err = ka_types_from_guest(cli->vm, kernel, &types);
 
 	if (err)
 		return cli_fail_errno(cli, err, "types (BTF) of the guest's kernel");
-	err = ka_modules_read(cli->vm, kernel, types, modules, KA_MODULES_MAX, ret_count);
+	err = ka_modules_read(cli->vm, kernel, types, modules, KA_MODULES_MAX, ret_count,
+			      ret_views);
 	ka_types_free(types);
 	return err ? cli_fail_errno(cli, err, "list of modules") : CLI_OK;
 }
@@ -70,6 +90,7 @@ int cmd_modules(struct cli *cli, int argc, char **argv)
 	int code = cli_parse(cli, &modules_argp, argc, argv, 1, 1);
 	struct ka_module *modules = NULL;
 	struct ka_kernel kernel;
+	uint32_t views;
 	size_t count;
 
 	if (!code)
@@ -78,14 +99,14 @@ int cmd_modules(struct cli *cli, int argc, char **argv)
 		code = cli_find_kernel(cli, true, &kernel);
 	if (!code) {
 		modules = calloc(KA_MODULES_MAX, sizeof(*modules));
-		code = modules ? read_modules(cli, &kernel, modules, &count) :
+		code = modules ? read_modules(cli, &kernel, modules, &count, &views) :
 				 cli_fail_errno(cli, -ENOMEM, "list of modules");
 	}
 	if (!code) {
 		json_t *array = json_array();
 
 		for (size_t i = 0; i < count; i++)
-			json_array_append_new(array, module_json(&modules[i]));
+			json_array_append_new(array, module_json(&modules[i], views));
 		json_object_set_new(cli_result(cli, modules_layout), "modules", array);
 	}
 	free(modules);
