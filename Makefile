@@ -39,7 +39,7 @@ RPATH := -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib'
 bpf_names := $(patsubst bpf/%.bpf.c,%,$(wildcard bpf/*.bpf.c))
 skels := $(bpf_names:%=$(G)/%.skel.h)
 access_objs := $(patsubst %.c,$(B)/%.o,$(wildcard user/access/*.c))
-monitor_objs := $(patsubst %.c,$(B)/%.o,$(wildcard user/monitor/*.c))
+monitor_objs := $(patsubst %.c,$(B)/%.o,$(wildcard user/monitor/*.c user/monitor/*/*.c))
 monitor_parts := $(filter-out $(B)/user/monitor/main.o,$(monitor_objs))
 cli_objs := $(patsubst %.c,$(B)/%.o,$(wildcard user/cli/*.c))
 cli_parts := $(filter-out $(B)/user/cli/main.o,$(cli_objs))

@@ -330,9 +330,10 @@ static struct guest *guest;
 static json_t *events;
 static char store_path[64];
 
-static int take(void *ctx, const char *text, size_t len, enum severity severity)
+static int take(void *ctx, const json_t *event, const char *text, size_t len,
+		enum severity severity)
 {
-	(void)ctx, (void)severity;
+	(void)ctx, (void)event, (void)severity;
 	json_array_append_new(events, json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL));
 	return 0;
 }

@@ -48,23 +48,23 @@ struct look {
 };
 
 /* Events as they come; of those of one finding the last counts. */
-static int take_event(void *ctx, const char *line, size_t len, enum severity severity)
+static int take_event(void *ctx, const json_t *event, const char *line, size_t len,
+		      enum severity severity)
 {
-	json_t *event = json_loadb(line, len, 0, NULL), *finding;
 	struct look *look = ctx;
+	json_t *finding;
 	const char *type = json_string_value(json_object_get(event, "type"));
 
-	(void)severity;
+	(void)line, (void)len, (void)severity;
 	if (type && !strcmp(type, "baseline.recorded")) {
 		json_decref(look->baseline);
 		look->baseline = json_incref(json_object_get(event, "baseline"));
 	}
 	finding = json_object_get(json_object_get(event, "finding"), "id");
 	if (type && finding && !strcmp(type, "integrity.violation"))
-		json_object_set(look->differences, json_string_value(finding), event);
+		json_object_set(look->differences, json_string_value(finding), (json_t *)event);
 	else if (finding)
 		json_object_del(look->differences, json_string_value(finding));
-	json_decref(event);
 	return 0;
 }
 

@@ -101,13 +101,13 @@ json_t *event_new(struct event_stream *stream, const char *type, enum severity s
 static const char *const droppable[] = { "checks",   "changes", "open_findings", "sinks",
 					 "features", "attack",	"baseline" };
 
-static char *event_render(const struct event_stream *stream, json_t *event, size_t *ret_len)
+static char *event_render(json_t *event, size_t *ret_len)
 {
-	size_t flags = stream->pretty ? JSON_INDENT(2) : JSON_COMPACT, len;
+	size_t len;
 	char *text;
 
 	for (size_t dropped = 0;; dropped++) {
-		text = json_dumps(event, flags);
+		text = json_dumps(event, JSON_COMPACT);
 		if (!text)
 			return NULL;
 		len = strlen(text);
@@ -135,10 +135,10 @@ int event_emit(struct event_stream *stream, json_t *event)
 	severity = (enum severity)json_integer_value(json_object_get(event, "severity_id"));
 	if (!json_object_set_new(event, "seq", json_integer((json_int_t)stream->seq)) &&
 	    !json_object_set_new(event, "truncated", json_false()))
-		text = event_render(stream, event, &len);
+		text = event_render(event, &len);
 	if (text) {
 		stream->seq++;
-		r = stream->write(stream->ctx, text, len, severity);
+		r = stream->write(stream->ctx, event, text, len, severity);
 	}
 	json_decref(event);
 	return r;

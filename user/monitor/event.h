@@ -21,9 +21,9 @@ struct event_stream {
 	char run_id[TEXT_UUID_MAX];
 	char version[32];
 	uint64_t seq;
-	bool pretty;
-	/* Takes each rendered line, newline included. */
-	int (*write)(void *ctx, const char *line, size_t len, enum severity severity);
+	/* Takes each event, and its line, newline included. */
+	int (*write)(void *ctx, const json_t *event, const char *line, size_t len,
+		     enum severity severity);
 	void *ctx;
 };
 

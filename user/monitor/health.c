@@ -32,11 +32,11 @@ static struct ka_counters host_counters(const struct health_view *view)
 static const char *judge(const struct health *health, const struct health_view *view, size_t ok)
 {
 	struct ka_counters counters = host_counters(view);
-	struct sink_counters sink;
+	struct outputs_health outputs;
 
-	sink_counters(view->sink, &sink);
+	outputs_health(view->outputs, &outputs);
 	return ok < view->count || counters.ringbuf_lost > health->lost ||
-			       sink.dropped > health->dropped || sink.last_error ||
+			       outputs.dropped > health->dropped || outputs.failing ||
 			       health->cycles_missed > health->missed
 		       ? "degraded"
 		       : "ok";
@@ -49,22 +49,6 @@ bool health_changed(const struct health *health, const struct health_view *view)
 	count_guests(view, &ok, &blind);
 	return view->count != health->total || ok != health->ok || blind != health->blind ||
 	       !health->state || strcmp(judge(health, view, ok), health->state);
-}
-
-static json_t *sinks_json(const struct sink *sink)
-{
-	struct sink_counters counters;
-	json_t *json;
-
-	sink_counters(sink, &counters);
-	json = json_pack("{s:o, s:I, s:I, s:I, s:I}", "name", event_string(sink_name(sink)),
-			 "queued", (json_int_t)counters.queued, "queued_bytes",
-			 (json_int_t)counters.queued_bytes, "delivered",
-			 (json_int_t)counters.delivered, "dropped", (json_int_t)counters.dropped);
-	if (counters.last_error)
-		json_object_set_new(json, "last_error",
-				    json_string(strerror(-counters.last_error)));
-	return json_pack("[o]", json);
 }
 
 struct part {
@@ -103,7 +87,9 @@ static void emit_part(const struct part *part, json_t *check_states)
 				      (json_int_t)counters.ringbuf_lost, "state_busy",
 				      (json_int_t)counters.state_busy, "read_errors",
 				      (json_int_t)counters.read_errors));
-	json_object_set_new(event, "sinks", sinks_json(view->sink));
+	json_object_set_new(event, "sinks", outputs_sinks_json(view->outputs));
+	if (outputs_spool_json(view->outputs))
+		json_object_set_new(event, "spool", outputs_spool_json(view->outputs));
 	json_object_set_new(
 		event, "part",
 		json_pack("{s:i, s:i}", "index", (int)part->index, "count", (int)part->count));
@@ -142,17 +128,17 @@ static void emit_parts(struct part *part)
 void health_tell(struct health *health, const struct health_view *view, const char *state)
 {
 	struct part part = { .health = health, .view = view };
-	struct sink_counters sink;
+	struct outputs_health outputs;
 
 	count_guests(view, &part.ok, &part.blind);
 	health->state = state ? state : judge(health, view, part.ok);
 	emit_parts(&part);
-	sink_counters(view->sink, &sink);
+	outputs_health(view->outputs, &outputs);
 	health->total = view->count;
 	health->ok = part.ok;
 	health->blind = part.blind;
 	health->lost = host_counters(view).ringbuf_lost;
-	health->dropped = sink.dropped;
+	health->dropped = outputs.dropped;
 	health->missed = health->cycles_missed;
 	health->told_mono_ns = clock_mono();
 }

@@ -4,7 +4,7 @@
 #define MONITOR_HEALTH_H
 
 #include "guest.h"
-#include "sink.h"
+#include "outputs.h"
 
 struct health {
 	uint64_t cycles_done, cycles_late, cycles_missed, cycles_pushed;
@@ -21,7 +21,7 @@ struct health_view {
 	struct guest *const *guests;
 	size_t count;
 	struct ka_host *host;
-	struct sink *sink;
+	struct outputs *outputs;
 };
 
 /*

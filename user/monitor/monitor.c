@@ -8,8 +8,9 @@
 #include "guest.h"
 #include "health.h"
 #include "log.h"
+#include "outputs.h"
 #include "report.h"
-#include "sink.h"
+#include "sinks/sinks.h"
 #include "store.h"
 
 #include <errno.h>
@@ -57,9 +58,9 @@ struct monitor {
 	struct health health;
 	struct ka_host *host;
 	struct store *store;
-	struct sink *sink;
+	struct outputs *outputs;
 	sd_event *event;
-	sd_event_source *host_source, *sink_source, *tick;
+	sd_event_source *host_source, *tick;
 	const struct ka_symbols **symbols;
 	struct watched **watched;
 	struct guest **guests; /* the same, for the health report */
@@ -73,64 +74,22 @@ struct monitor {
 	enum monitor_exit status;
 };
 
-/* ---- the sink ------------------------------------------------------------------------------ */
+/* ---- where events go ----------------------------------------------------------------------- */
 
-static void sink_arm(struct monitor *monitor)
+static void reader_gone(void *ctx, struct sink *sink)
 {
-	struct sink_counters counters;
+	struct monitor *monitor = ctx;
 
-	if (!monitor->sink_source)
-		return;
-	sink_counters(monitor->sink, &counters);
-	sd_event_source_set_enabled(monitor->sink_source,
-				    counters.queued ? SD_EVENT_ON : SD_EVENT_OFF);
-}
-
-static void reader_gone(struct monitor *monitor)
-{
 	if (!monitor->stopping)
-		log_error("the reader of %s is gone", sink_name(monitor->sink));
+		log_error("the reader of %s is gone", sink->name);
 	monitor->stopping = true;
 	monitor->status = MONITOR_FAILURE;
-	sd_event_exit(monitor->event, 0);
 }
 
-static int stream_write(void *ctx, const char *line, size_t len, enum severity severity)
+static int stream_write(void *ctx, const json_t *event, const char *line, size_t len,
+			enum severity severity)
 {
-	struct monitor *monitor = ctx;
-	int r = sink_write(monitor->sink, line, len, severity);
-
-	if (r == -EPIPE)
-		reader_gone(monitor);
-	sink_arm(monitor);
-	return r;
-}
-
-static int on_sink(sd_event_source *source, int fd, uint32_t revents, void *ctx)
-{
-	struct monitor *monitor = ctx;
-
-	(void)source, (void)fd, (void)revents;
-	if (sink_flush(monitor->sink) == -EPIPE)
-		reader_gone(monitor);
-	sink_arm(monitor);
-	return 0;
-}
-
-static int sink_watch(struct monitor *monitor)
-{
-	int fd = sink_fd(monitor->sink), r;
-
-	monitor->sink_source = sd_event_source_disable_unref(monitor->sink_source);
-	if (fd < 0)
-		return 0;
-	r = sd_event_add_io(monitor->event, &monitor->sink_source, fd, EPOLLOUT, on_sink, monitor);
-	if (r == -EPERM) /* /dev/null and the like are always writable */
-		return 0;
-	if (r < 0)
-		return r;
-	sink_arm(monitor);
-	return 0;
+	return outputs_offer(ctx, event, line, len, severity);
 }
 
 /* ---- guests -------------------------------------------------------------------------------- */
@@ -143,7 +102,7 @@ static struct health_view health_view(struct monitor *monitor)
 				     .guests = monitor->guests,
 				     .count = monitor->count,
 				     .host = monitor->host,
-				     .sink = monitor->sink };
+				     .outputs = monitor->outputs };
 }
 
 static void tell_health(struct monitor *monitor, const char *state)
@@ -203,7 +162,6 @@ static void once_judge(struct monitor *monitor, bool late)
 			  : complete ? MONITOR_OK
 				     : MONITOR_INCOMPLETE;
 	monitor->stopping = true;
-	sd_event_exit(monitor->event, 0);
 }
 
 /* One look; the guest may be gone afterwards. False: it is. */
@@ -415,9 +373,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *ctx)
 
 	(void)usec;
 	dispatch(monitor);
-	if (sink_flush(monitor->sink) == -EPIPE)
-		reader_gone(monitor);
-	sink_arm(monitor);
+	outputs_tick(monitor->outputs);
 	view = health_view(monitor);
 	if (clock_mono() - monitor->health.told_mono_ns >= health_ns ||
 	    health_changed(&monitor->health, &view))
@@ -440,25 +396,19 @@ static int on_terminate(sd_event_source *source, const struct signalfd_siginfo *
 
 	(void)source, (void)info;
 	monitor->stopping = true;
-	return sd_event_exit(monitor->event, 0);
+	return 0;
 }
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
 {
 	struct monitor *monitor = ctx;
 	char text[64];
-	int r;
 
 	(void)source, (void)info;
 	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu",
 		 (unsigned long long)(clock_mono() / NS_PER_US));
 	sd_notify(0, text);
-	r = sink_reopen(monitor->sink);
-	if (r < 0)
-		log_error("%s cannot be opened again: %s; writing to the old file",
-			  sink_name(monitor->sink), strerror(-r));
-	else
-		r = sink_watch(monitor);
+	outputs_reopen(monitor->outputs);
 	sd_notify(0, "READY=1");
 	return 0;
 }
@@ -594,7 +544,7 @@ static enum monitor_exit selectors_validate(const struct monitor *monitor)
 	return status;
 }
 
-static enum monitor_exit outputs_open(struct monitor *monitor)
+static enum monitor_exit store_start(struct monitor *monitor)
 {
 	char error[STORE_ERROR_MAX];
 	int r = store_open(monitor->options->store, &monitor->store, error);
@@ -603,33 +553,41 @@ static enum monitor_exit outputs_open(struct monitor *monitor)
 		log_error("store: %s", error);
 		return MONITOR_FAILURE;
 	}
-	r = sink_open(monitor->options->output, &monitor->sink);
+	monitor->watch.store = monitor->store;
+	return MONITOR_OK;
+}
+
+static enum monitor_exit outputs_start(struct monitor *monitor)
+{
+	struct sink **sinks = calloc(1, sizeof(*sinks));
+	int r = sinks ? sink_stdout_new(monitor->options->output, &sinks[0]) : -ENOMEM;
+
 	if (r < 0) {
 		log_error("%s: %s", monitor->options->output ? monitor->options->output : "stdout",
 			  strerror(-r));
+		free(sinks);
 		return MONITOR_FAILURE;
 	}
+	sinks[0]->pretty = monitor->options->pretty;
+	sinks[0]->on_gone = reader_gone;
+	sinks[0]->ctx = monitor;
+	if (outputs_open(monitor->event, NULL, 0, sinks, 1, &monitor->outputs) < 0)
+		return MONITOR_FAILURE;
 	r = event_stream_init(&monitor->stream);
 	if (r < 0) {
 		log_error("cannot tell this host's identity: %s", strerror(-r));
 		return MONITOR_FAILURE;
 	}
-	monitor->stream.pretty = monitor->options->pretty;
 	monitor->stream.write = stream_write;
-	monitor->stream.ctx = monitor;
+	monitor->stream.ctx = monitor->outputs;
 	monitor->watch.stream = &monitor->stream;
-	monitor->watch.store = monitor->store;
 	return MONITOR_OK;
 }
 
 static int loop_open(struct monitor *monitor)
 {
-	int r = sd_event_new(&monitor->event);
+	int r = signals_watch(monitor);
 
-	if (r >= 0)
-		r = signals_watch(monitor);
-	if (r >= 0)
-		r = sink_watch(monitor);
 	if (r >= 0)
 		r = sd_event_add_io(monitor->event, &monitor->host_source,
 				    ka_host_fd(monitor->host), EPOLLIN, on_host, monitor);
@@ -642,27 +600,38 @@ static int loop_open(struct monitor *monitor)
 	return r < 0 ? r : 0;
 }
 
+/* The last events go out; nothing is looked at any more. */
+static void loop_end(struct monitor *monitor)
+{
+	sd_notify(0, "STOPPING=1");
+	signals_default();
+	tell_health(monitor, "stopping");
+	for (size_t i = 0; i < monitor->count; i++)
+		sd_event_source_set_enabled(monitor->watched[i]->timer, SD_EVENT_OFF);
+	monitor->host_source = sd_event_source_disable_unref(monitor->host_source);
+	monitor->tick = sd_event_source_disable_unref(monitor->tick);
+	if (!outputs_drain(monitor->outputs, DRAIN_MS) && monitor->status != MONITOR_FAILURE) {
+		log_error("the last events are lost: nobody takes them");
+		monitor->status = monitor->status ? monitor->status : MONITOR_FAILURE;
+	}
+}
+
 static void loop_run(struct monitor *monitor)
 {
-	int r;
+	int r = 0;
 
 	monitor->once_end_ns =
 		clock_mono() + ONCE_CYCLES * monitor->watch.interval_ns + 5 * NS_PER_S;
 	tell_health(monitor, "starting");
 	sd_notify(0, "READY=1\nSTATUS=Watching");
 	dispatch(monitor);
-	r = sd_event_loop(monitor->event);
+	while (!monitor->stopping && r >= 0)
+		r = sd_event_run(monitor->event, UINT64_MAX);
 	if (r < 0) {
 		log_error("event loop: %s", strerror(-r));
 		monitor->status = MONITOR_FAILURE;
 	}
-	sd_notify(0, "STOPPING=1");
-	signals_default();
-	tell_health(monitor, "stopping");
-	if (sink_drain(monitor->sink, DRAIN_MS) > 0) {
-		log_error("%s does not take the last events", sink_name(monitor->sink));
-		monitor->status = monitor->status ? monitor->status : MONITOR_FAILURE;
-	}
+	loop_end(monitor);
 }
 
 static void monitor_deinit(struct monitor *monitor)
@@ -673,15 +642,14 @@ static void monitor_deinit(struct monitor *monitor)
 	free(monitor->guests);
 	free(monitor->pending);
 	sd_event_source_disable_unref(monitor->host_source);
-	sd_event_source_disable_unref(monitor->sink_source);
 	sd_event_source_disable_unref(monitor->tick);
-	sd_event_unref(monitor->event);
 	ka_host_close(monitor->host);
 	for (size_t i = 0; i < monitor->watch.symbols_count; i++)
 		ka_symbols_free((struct ka_symbols *)monitor->symbols[i]);
 	free(monitor->symbols);
-	sink_close(monitor->sink);
+	outputs_close(monitor->outputs);
 	store_close(monitor->store);
+	sd_event_unref(monitor->event);
 }
 
 enum monitor_exit monitor_run(const struct options *options)
@@ -692,7 +660,10 @@ enum monitor_exit monitor_run(const struct options *options)
 	int r;
 
 	if (!status)
-		status = outputs_open(&monitor);
+		status = store_start(&monitor);
+	if (!status)
+		status = sd_event_new(&monitor.event) < 0 ? MONITOR_FAILURE :
+							    outputs_start(&monitor);
 	if (!status)
 		status = host_open(&monitor);
 	if (!status)

@@ -1,255 +1,206 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* Queues lines and writes them without ever blocking on the reader. */
+/* Feeds sinks from the spool, and opens them again when they fail. */
 #include "sink.h"
 
 #include "cleanup.h"
 #include "clock.h"
+#include "log.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/queue.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-struct line {
-	TAILQ_ENTRY(line) entry;
-	enum severity severity;
-	size_t len;
-	char text[];
-};
+enum { RETRY_MIN_MS = 500, RETRY_MAX_MS = 30000, RETRY_ACCURACY_US = 10000 };
 
-TAILQ_HEAD(line_queue, line);
-
-struct sink {
-	char *path; /* NULL: stdout */
-	int fd;
-	bool regular;
-	struct line_queue queue;
-	size_t written; /* of the first line */
-	struct sink_counters counters;
-};
-
-static int file_open(const char *path)
+static void sink_close(struct sink *sink)
 {
-	int fd =
-		open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
-
-	return fd < 0 ? -errno : fd;
+	sink->retry = sd_event_source_disable_unref(sink->retry);
+	if (sink->state != SINK_CLOSED)
+		sink->ops->close(sink);
+	sink->state = SINK_CLOSED;
+	sink->in_flight = 0;
+	/* What was delivered, the spool knows; the rest is handed over anew. */
+	sink->position = 0;
 }
 
-/*
- * O_NONBLOCK belongs to the open file, which stdout shares with others, the shell among them. So
- * a pipe or terminal is opened anew where /proc allows it; elsewhere (sockets) chunk_write() asks
- * first. A regular file is never waited for, and has an offset to share.
- */
-static int stdout_open(void)
+static void sink_open(struct sink *sink)
 {
-	struct stat st;
-	int fd = -1;
-
-	if (fstat(STDOUT_FILENO, &st) < 0)
-		return -errno;
-	if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))
-		fd = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-	if (fd < 0)
-		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
-	return fd < 0 ? -errno : fd;
-}
-
-static int fd_is_regular(int fd, bool *ret_regular)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	*ret_regular = S_ISREG(st.st_mode);
-	return 0;
-}
-
-int sink_open(const char *path, struct sink **ret_sink)
-{
-	struct sink *sink = calloc(1, sizeof(*sink));
 	int r;
 
-	if (!sink)
-		return -ENOMEM;
-	TAILQ_INIT(&sink->queue);
-	sink->path = path ? strdup(path) : NULL;
-	sink->fd = path && !sink->path ? -ENOMEM : path ? file_open(path) : stdout_open();
-	r = sink->fd < 0 ? sink->fd : fd_is_regular(sink->fd, &sink->regular);
-	if (r < 0) {
-		sink_close(sink);
-		return r;
-	}
-	*ret_sink = sink;
+	sink->state = SINK_OPENING;
+	r = sink->ops->open(sink);
+	if (r < 0 && sink->state != SINK_CLOSED)
+		sink_failed(sink, "%s", strerror(-r));
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *ctx)
+{
+	struct sink *sink = ctx;
+
+	(void)source, (void)usec;
+	sink->retry = sd_event_source_disable_unref(sink->retry);
+	sink_open(sink);
 	return 0;
 }
 
-static void line_remove(struct sink *sink, struct line *line)
+/* Doubles with each failure, up to a limit; the upper half of it is random. */
+static uint64_t retry_ms(unsigned int failures)
 {
-	TAILQ_REMOVE(&sink->queue, line, entry);
-	sink->counters.queued--;
-	sink->counters.queued_bytes -= line->len;
-	free(line);
+	uint64_t ms = RETRY_MIN_MS;
+
+	while (failures-- > 1 && ms < RETRY_MAX_MS)
+		ms *= 2;
+	ms = ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS;
+	return ms / 2 + randombytes_uniform((uint32_t)ms / 2);
 }
 
-void sink_close(struct sink *sink)
+void sink_failed(struct sink *sink, const char *format, ...)
+{
+	bool news = !sink->error[0];
+	uint64_t wait;
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(sink->error, sizeof(sink->error), format, args);
+	va_end(args);
+	if (sink->state == SINK_CLOSED)
+		return;
+	sink_close(sink);
+	wait = retry_ms(++sink->failures);
+	if (news)
+		log_warning("sink %s: %s; trying again", sink->name, sink->error);
+	if (sd_event_add_time_relative(sink->event, &sink->retry, CLOCK_MONOTONIC,
+				       wait * NS_PER_MS / NS_PER_US, RETRY_ACCURACY_US, on_retry,
+				       sink) < 0)
+		log_error("sink %s: no timer: it is not opened again", sink->name);
+}
+
+void sink_gone(struct sink *sink)
+{
+	snprintf(sink->error, sizeof(sink->error), "its reader is gone");
+	sink->failures++;
+	sink_close(sink);
+	sink->on_gone(sink->ctx, sink);
+}
+
+void sink_opened(struct sink *sink)
+{
+	sink->state = SINK_OPEN;
+	sink_pump(sink);
+}
+
+void sink_ready(struct sink *sink)
+{
+	sink_pump(sink);
+}
+
+static void sink_took(struct sink *sink, uint64_t position)
+{
+	sink->in_flight -= sink->in_flight > 0;
+	spool_delivered(sink->spool, sink->bit, position);
+	sink->failures = 0;
+}
+
+void sink_delivered(struct sink *sink, uint64_t position)
+{
+	sink->delivered++;
+	if (sink->error[0])
+		log_info("sink %s: delivers again", sink->name);
+	sink->error[0] = '\0';
+	sink_took(sink, position);
+}
+
+void sink_rejected(struct sink *sink, uint64_t position, const char *why)
+{
+	sink->rejected++;
+	log_warning("sink %s: refuses an event: %s", sink->name, why);
+	snprintf(sink->error, sizeof(sink->error), "%s", why);
+	sink_took(sink, position);
+}
+
+static int hand_over(struct sink *sink, const struct spool_line *line)
+{
+	struct sink_line handed = { .position = line->position,
+				    .text = line->text,
+				    .len = line->len };
+	json_t *event = json_loadb(line->text, line->len, 0, NULL);
+	_cleanup_free_ char *text = NULL;
+	int r;
+
+	if (!event) {
+		sink_rejected(sink, line->position, "not an event: the spool is damaged");
+		return 0;
+	}
+	if (sink->format != FORMAT_NATIVE || sink->pretty) {
+		text = format_text(sink->format, event, sink->pretty, &handed.len);
+		handed.text = text;
+	}
+	handed.event = event;
+	sink->in_flight++;
+	r = handed.text ? sink->ops->send(sink, &handed) : -ENOMEM;
+	if (r < 0)
+		sink->in_flight -= sink->in_flight > 0;
+	json_decref(event);
+	return r;
+}
+
+void sink_pump(struct sink *sink)
+{
+	struct spool_line line;
+	int r = 0;
+
+	if (sink->state == SINK_CLOSED && !sink->retry && !sink->failures)
+		sink_open(sink);
+	if (sink->pumping)
+		return;
+	sink->pumping = true;
+	while (!r && sink->state == SINK_OPEN && sink->in_flight < sink->ops->window) {
+		uint64_t before = sink->position;
+
+		if (spool_next(sink->spool, sink->bit, &sink->position, &line) < 0)
+			break;
+		r = hand_over(sink, &line);
+		if (r < 0)
+			sink->position = before;
+	}
+	sink->pumping = false;
+	if (r < 0 && r != -EAGAIN && sink->state == SINK_OPEN)
+		sink_failed(sink, "%s", strerror(-r));
+	else if (sink->state == SINK_OPEN && sink->ops->flush)
+		sink->ops->flush(sink);
+}
+
+int sink_start(struct sink *sink, sd_event *event, struct spool *spool)
+{
+	sink->event = sd_event_ref(event);
+	sink->spool = spool;
+	return spool_sink_add(spool, sink->name, sink->lasting, &sink->bit);
+}
+
+bool sink_idle(const struct sink *sink)
+{
+	struct spool_queue queue;
+
+	spool_queue(sink->spool, sink->bit, &queue);
+	if (!sink->lasting)
+		return !queue.lines;
+	return sink->state == SINK_CLOSED || (sink->state == SINK_OPEN && !sink->in_flight);
+}
+
+void sink_free(struct sink *sink)
 {
 	if (!sink)
 		return;
-	while (!TAILQ_EMPTY(&sink->queue))
-		line_remove(sink, TAILQ_FIRST(&sink->queue));
-	if (sink->fd >= 0)
-		close(sink->fd);
-	free(sink->path);
-	free(sink);
+	sink_close(sink);
+	sd_event_unref(sink->event);
+	sink->ops->free(sink);
 }
 
-/* Bytes written, or -errno; -EAGAIN: not now. */
-static ssize_t chunk_write(struct sink *sink, const char *data, size_t len)
+const char *sink_state_name(const struct sink *sink)
 {
-	struct pollfd pollfd = { .fd = sink->fd, .events = POLLOUT };
-	ssize_t n;
-
-	if (!sink->regular) {
-		/* A writable pipe has room for PIPE_BUF bytes, also where it may block. */
-		if (poll(&pollfd, 1, 0) < 0)
-			return -errno;
-		if (!(pollfd.revents & (POLLOUT | POLLERR | POLLHUP)))
-			return -EAGAIN;
-		len = len < PIPE_BUF ? len : PIPE_BUF;
-	}
-	n = write(sink->fd, data, len);
-	return n < 0 ? -errno : n;
-}
-
-int sink_flush(struct sink *sink)
-{
-	struct line *line;
-	ssize_t n;
-
-	while ((line = TAILQ_FIRST(&sink->queue))) {
-		n = chunk_write(sink, line->text + sink->written, line->len - sink->written);
-		if (n == -EINTR)
-			continue;
-		if (n < 0) {
-			if (n != -EAGAIN)
-				sink->counters.last_error = (int)n;
-			return n == -EPIPE ? -EPIPE : 1;
-		}
-		sink->counters.last_error = 0;
-		sink->written += (size_t)n;
-		if (sink->written < line->len)
-			continue;
-		sink->written = 0;
-		sink->counters.delivered++;
-		line_remove(sink, line);
-	}
-	return 0;
-}
-
-/* Makes room by dropping the oldest line that is less severe, but not one half written. */
-static bool line_evict(struct sink *sink, enum severity severity)
-{
-	struct line *line, *victim = NULL;
-
-	TAILQ_FOREACH(line, &sink->queue, entry)
-	{
-		if (line == TAILQ_FIRST(&sink->queue) && sink->written)
-			continue;
-		if (line->severity <= severity && (!victim || line->severity < victim->severity))
-			victim = line;
-	}
-	if (!victim)
-		return false;
-	line_remove(sink, victim);
-	sink->counters.dropped++;
-	return true;
-}
-
-int sink_write(struct sink *sink, const char *text, size_t len, enum severity severity)
-{
-	struct line *line;
-	int r;
-
-	while (sink->counters.queued_bytes + len > SINK_QUEUE_MAX)
-		if (!line_evict(sink, severity)) {
-			sink->counters.dropped++;
-			return 0;
-		}
-	line = malloc(sizeof(*line) + len);
-	if (!line) {
-		sink->counters.dropped++;
-		return -ENOMEM;
-	}
-	line->severity = severity;
-	line->len = len;
-	memcpy(line->text, text, len);
-	TAILQ_INSERT_TAIL(&sink->queue, line, entry);
-	sink->counters.queued++;
-	sink->counters.queued_bytes += len;
-	r = sink_flush(sink);
-	return r < 0 ? r : 0;
-}
-
-int sink_drain(struct sink *sink, unsigned int timeout_ms)
-{
-	uint64_t end = clock_mono() + timeout_ms * (uint64_t)NS_PER_MS, now;
-	struct pollfd pollfd = { .fd = sink->fd, .events = POLLOUT };
-	int r;
-
-	for (;;) {
-		r = sink_flush(sink);
-		now = clock_mono();
-		if (r <= 0 || now >= end)
-			return r;
-		/* A full disk is writable all the time: look again in a while, not at once. */
-		if (sink->regular)
-			poll(NULL, 0, 100);
-		else
-			poll(&pollfd, 1, (int)((end - now) / NS_PER_MS) + 1);
-	}
-}
-
-int sink_reopen(struct sink *sink)
-{
-	bool regular;
-	int fd, r;
-
-	if (!sink->path)
-		return 0;
-	fd = file_open(sink->path);
-	if (fd < 0) {
-		sink->counters.last_error = fd;
-		return fd;
-	}
-	r = fd_is_regular(fd, &regular);
-	if (r < 0) {
-		close(fd);
-		return r;
-	}
-	close(sink->fd);
-	sink->fd = fd;
-	sink->regular = regular;
-	sink->written = 0; /* a line that was cut goes whole into the new file */
-	r = sink_flush(sink);
-	return r < 0 ? r : 0;
-}
-
-int sink_fd(const struct sink *sink)
-{
-	return sink->regular ? -1 : sink->fd;
-}
-
-const char *sink_name(const struct sink *sink)
-{
-	return sink->path ? sink->path : "stdout";
-}
-
-void sink_counters(const struct sink *sink, struct sink_counters *ret_counters)
-{
-	*ret_counters = sink->counters;
+	return sink->state == SINK_OPEN	     ? "open"
+	       : sink->state == SINK_OPENING ? "opening"
+					     : "closed";
 }

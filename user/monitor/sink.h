@@ -1,40 +1,97 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Where events go: stdout or a file, never waiting for the reader. */
+/*
+ * Where events go. Each kind of sink (sinks/) is a table of functions; what is common to all is
+ * here: a sink is opened, is handed lines from the spool, says which have arrived, and when it
+ * fails it is closed, opened again after a while, and handed the rest anew.
+ */
 #ifndef MONITOR_SINK_H
 #define MONITOR_SINK_H
 
-#include "check.h"
+#include "format.h"
+#include "spool.h"
 
-#include <stddef.h>
+#include <stdbool.h>
+#include <systemd/sd-event.h>
 
 struct sink;
 
-enum { SINK_QUEUE_MAX = 16 * 1024 * 1024 };
-
-struct sink_counters {
-	uint64_t queued, queued_bytes, delivered, dropped;
-	int last_error; /* 0 or -errno */
+/* A line as a sink is handed it. */
+struct sink_line {
+	uint64_t position;
+	const json_t *event; /* as kvmbpf.event/1 */
+	const char *text;    /* in the sink's format, with the newline */
+	size_t len;
 };
 
-/* NULL: stdout. A file is created with mode 0640 and appended to. */
-int sink_open(const char *path, struct sink **ret_sink);
-void sink_close(struct sink *sink);
+/* None of these waits for anything. */
+struct sink_ops {
+	/* Begins to open, and calls sink_opened() now or later. -errno: it cannot. */
+	int (*open)(struct sink *sink);
+	/*
+	 * 0: taken, sink_delivered() follows. -EAGAIN: not now, sink_ready() follows. Other errors
+	 * are as sink_failed(), which may also come at any time later.
+	 */
+	int (*send)(struct sink *sink, const struct sink_line *line);
+	/* Optional: there is nothing more to send for now. */
+	void (*flush)(struct sink *sink);
+	/* Ends what open() began, at any stage; what was not delivered is forgotten. */
+	void (*close)(struct sink *sink);
+	/* Optional: the file behind it may have been renamed. On failure the old one stays. */
+	int (*reopen)(struct sink *sink);
+	void (*free)(struct sink *sink);
+	unsigned int window; /* lines that may be on their way */
+};
 
-/*
- * Queues a line and writes what can be written at once. If the reader is slow, lines wait in
- * memory, up to SINK_QUEUE_MAX; then the oldest of the lowest severity is dropped, and counted.
- * Errors: -ENOMEM, -EPIPE (the reader is gone for good).
- */
-int sink_write(struct sink *sink, const char *line, size_t len, enum severity severity);
-/* 0: all is written, 1: some waits, -EPIPE; other errors are counted and tried again. */
-int sink_flush(struct sink *sink);
-/* Flushes for at most this long. */
-int sink_drain(struct sink *sink, unsigned int timeout_ms);
-/* Opens the file again (after its rotation); nothing for stdout. The old one stays on failure. */
-int sink_reopen(struct sink *sink);
-/* To poll for writability; -1 for a regular file. */
-int sink_fd(const struct sink *sink);
-const char *sink_name(const struct sink *sink);
-void sink_counters(const struct sink *sink, struct sink_counters *ret_counters);
+enum sink_state { SINK_CLOSED, SINK_OPENING, SINK_OPEN };
+
+enum { SINK_NAME_MAX = 64, SINK_ERROR_MAX = 200 };
+
+/* The first member of each kind's own struct. */
+struct sink {
+	const struct sink_ops *ops;
+	char name[256];
+	bool lasting; /* what it does not get in this run, it gets in the next */
+	enum format format;
+	bool pretty;
+	struct filter filter;
+
+	sd_event *event;
+	struct spool *spool;
+	unsigned int bit;
+	enum sink_state state;
+	sd_event_source *retry;
+	unsigned int failures; /* in a row */
+	uint64_t position;     /* of the last line that was handed over */
+	unsigned int in_flight;
+	bool pumping;
+	uint64_t delivered, rejected;
+	char error[SINK_ERROR_MAX]; /* last one; empty once a line arrives */
+	/* Nobody will read any more: the sink is not opened again. */
+	void (*on_gone)(void *ctx, struct sink *sink);
+	void *ctx;
+};
+
+/* ---- for its owner ---- */
+
+/* Enters it in the spool; opened at the first sink_pump(). */
+int sink_start(struct sink *sink, sd_event *event, struct spool *spool);
+/* Hands over what waits, as far as it goes. */
+void sink_pump(struct sink *sink);
+/* Has it got all it can get for now? */
+bool sink_idle(const struct sink *sink);
+void sink_free(struct sink *sink);
+const char *sink_state_name(const struct sink *sink);
+
+/* ---- for its kind ---- */
+
+void sink_opened(struct sink *sink);
+/* It takes lines again. */
+void sink_ready(struct sink *sink);
+void sink_delivered(struct sink *sink, uint64_t position);
+/* The receiver will never take this line: it is dropped, and counted. */
+void sink_rejected(struct sink *sink, uint64_t position, const char *why);
+void sink_failed(struct sink *sink, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The reader is gone for good. */
+void sink_gone(struct sink *sink);
 
 #endif

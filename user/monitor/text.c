@@ -65,6 +65,20 @@ const char *text_time(char buf[static TEXT_TIME_MAX], uint64_t realtime_ns)
 	return buf;
 }
 
+int text_time_parse(const char *text, uint64_t *ret_realtime_ns)
+{
+	unsigned int ns = 0;
+	struct tm tm = { 0 };
+	char zone = 0, more;
+	const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+
+	if (!rest || strlen(rest) != 11 || sscanf(rest, ".%9u%c%c", &ns, &zone, &more) != 2 ||
+	    zone != 'Z')
+		return -EBADMSG;
+	*ret_realtime_ns = (uint64_t)timegm(&tm) * NS_PER_S + ns;
+	return 0;
+}
+
 void text_bytes(char *buf, const uint8_t *bytes, size_t len)
 {
 	static const char digits[] = "0123456789abcdef";

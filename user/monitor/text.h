@@ -19,6 +19,9 @@ int text_hex_parse(const char *text, uint64_t ret_value[2], unsigned int *ret_si
 /* RFC 3339, UTC, nine digits. */
 const char *text_time(char buf[static TEXT_TIME_MAX], uint64_t realtime_ns);
 
+/* The opposite. -EBADMSG unless it is exactly that form. */
+int text_time_parse(const char *text, uint64_t *ret_realtime_ns);
+
 /* Lower-case hex of `len` bytes; `buf` takes 2 * len + 1. */
 void text_bytes(char *buf, const uint8_t *bytes, size_t len);
 

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Passes events through the spool to the sinks. */
+#include "outputs.h"
+
+#include "cleanup.h"
+#include "clock.h"
+#include "event.h"
+#include "log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct outputs {
+	sd_event *event;
+	sd_event_source *work;
+	struct spool *spool;
+	char *path;
+	uint64_t spool_max;
+	struct sink **sinks;
+	size_t count;
+};
+
+static void work(struct outputs *outputs)
+{
+	struct spool_counters before, after;
+
+	spool_counters(outputs->spool, &before);
+	spool_commit(outputs->spool);
+	spool_counters(outputs->spool, &after);
+	if (after.error && !before.error)
+		log_error("spool %s: %s; events wait in memory", outputs->path,
+			  strerror(-after.error));
+	else if (before.error && !after.error)
+		log_info("spool %s: takes events again", outputs->path);
+	for (size_t i = 0; i < outputs->count; i++)
+		sink_pump(outputs->sinks[i]);
+}
+
+static int on_work(sd_event_source *source, void *ctx)
+{
+	(void)source;
+	work(ctx);
+	return 0;
+}
+
+static int spool_start(struct outputs *outputs)
+{
+	char error[SPOOL_ERROR_MAX] = "";
+	int r = spool_open(outputs->path, outputs->spool_max, &outputs->spool, error);
+
+	if (r < 0)
+		log_error("spool: %s", error[0] ? error : strerror(-r));
+	for (size_t i = 0; !r && i < outputs->count; i++) {
+		r = sink_start(outputs->sinks[i], outputs->event, outputs->spool);
+		if (r < 0)
+			log_error("sink %s: %s", outputs->sinks[i]->name,
+				  r == -ENOSPC ? "too many sinks" : strerror(-r));
+	}
+	return r < 0 ? r : spool_sinks_done(outputs->spool);
+}
+
+int outputs_open(sd_event *event, const char *spool_path, uint64_t spool_max, struct sink **sinks,
+		 size_t count, struct outputs **ret_outputs)
+{
+	struct outputs *outputs = calloc(1, sizeof(*outputs));
+	int r;
+
+	if (!outputs) {
+		for (size_t i = 0; i < count; i++)
+			sink_free(sinks[i]);
+		free(sinks);
+		return -ENOMEM;
+	}
+	outputs->event = sd_event_ref(event);
+	outputs->sinks = sinks;
+	outputs->count = count;
+	outputs->spool_max = spool_max;
+	outputs->path = spool_path ? strdup(spool_path) : NULL;
+	r = spool_path && !outputs->path ? -ENOMEM : spool_start(outputs);
+	if (r >= 0)
+		r = sd_event_add_defer(event, &outputs->work, on_work, outputs);
+	/* Before guests are looked at again. */
+	if (r >= 0)
+		r = sd_event_source_set_priority(outputs->work, SD_EVENT_PRIORITY_IMPORTANT);
+	if (r < 0) {
+		outputs_close(outputs);
+		return r;
+	}
+	*ret_outputs = outputs;
+	return 0;
+}
+
+void outputs_close(struct outputs *outputs)
+{
+	if (!outputs)
+		return;
+	if (outputs->spool)
+		spool_commit(outputs->spool);
+	for (size_t i = 0; i < outputs->count; i++)
+		sink_free(outputs->sinks[i]);
+	free(outputs->sinks);
+	sd_event_source_disable_unref(outputs->work);
+	sd_event_unref(outputs->event);
+	spool_close(outputs->spool);
+	free(outputs->path);
+	free(outputs);
+}
+
+int outputs_offer(struct outputs *outputs, const json_t *event, const char *line, size_t len,
+		  enum severity severity)
+{
+	uint64_t wanted = 0;
+
+	for (size_t i = 0; i < outputs->count; i++)
+		if (filter_accepts(&outputs->sinks[i]->filter, event))
+			wanted |= 1ull << outputs->sinks[i]->bit;
+	sd_event_source_set_enabled(outputs->work, SD_EVENT_ONESHOT);
+	return spool_add(outputs->spool, line, len, severity, wanted);
+}
+
+void outputs_tick(struct outputs *outputs)
+{
+	work(outputs);
+}
+
+void outputs_reopen(struct outputs *outputs)
+{
+	for (size_t i = 0; i < outputs->count; i++) {
+		struct sink *sink = outputs->sinks[i];
+		int r = sink->ops->reopen && sink->state == SINK_OPEN ? sink->ops->reopen(sink) : 0;
+
+		if (r < 0)
+			log_error("sink %s cannot be opened again: %s; writing to the old file",
+				  sink->name, strerror(-r));
+	}
+}
+
+bool outputs_drain(struct outputs *outputs, unsigned int timeout_ms)
+{
+	uint64_t end = clock_mono() + timeout_ms * (uint64_t)NS_PER_MS, now;
+	struct spool_counters counters;
+	bool idle = false;
+
+	work(outputs);
+	while (!idle && (now = clock_mono()) < end) {
+		idle = true;
+		for (size_t i = 0; i < outputs->count; i++)
+			idle &= sink_idle(outputs->sinks[i]);
+		if (!idle && sd_event_run(outputs->event, (end - now) / NS_PER_US) < 0)
+			break;
+	}
+	spool_commit(outputs->spool);
+	spool_counters(outputs->spool, &counters);
+	return idle && !counters.unsaved;
+}
+
+/* ---- health -------------------------------------------------------------------------------- */
+
+void outputs_health(struct outputs *outputs, struct outputs_health *ret_health)
+{
+	struct spool_counters counters;
+
+	spool_counters(outputs->spool, &counters);
+	*ret_health = (struct outputs_health){ .failing = counters.error };
+	for (size_t i = 0; i < outputs->count; i++) {
+		struct spool_queue queue;
+
+		spool_queue(outputs->spool, outputs->sinks[i]->bit, &queue);
+		ret_health->dropped += queue.dropped + outputs->sinks[i]->rejected;
+		ret_health->failing |= outputs->sinks[i]->error[0];
+	}
+}
+
+json_t *outputs_sinks_json(struct outputs *outputs)
+{
+	json_t *sinks = json_array();
+
+	spool_commit(outputs->spool);
+	for (size_t i = 0; i < outputs->count; i++) {
+		const struct sink *sink = outputs->sinks[i];
+		struct spool_queue queue;
+		json_t *json;
+
+		spool_queue(outputs->spool, sink->bit, &queue);
+		json = json_pack("{s:o, s:s, s:I, s:I, s:I, s:I}", "name", event_string(sink->name),
+				 "state", sink_state_name(sink), "queued", (json_int_t)queue.lines,
+				 "queued_bytes", (json_int_t)queue.bytes, "delivered",
+				 (json_int_t)sink->delivered, "dropped",
+				 (json_int_t)(queue.dropped + sink->rejected));
+		if (sink->error[0])
+			json_object_set_new(json, "last_error", event_string(sink->error));
+		json_array_append_new(sinks, json);
+	}
+	return sinks;
+}
+
+json_t *outputs_spool_json(struct outputs *outputs)
+{
+	struct spool_counters counters;
+	json_t *json;
+
+	if (!outputs->path)
+		return NULL;
+	spool_counters(outputs->spool, &counters);
+	json = json_pack("{s:o, s:I, s:I, s:I, s:I}", "path", event_string(outputs->path), "lines",
+			 (json_int_t)counters.lines, "bytes", (json_int_t)counters.bytes,
+			 "max_bytes", (json_int_t)outputs->spool_max, "unsaved",
+			 (json_int_t)counters.unsaved);
+	if (counters.error)
+		json_object_set_new(json, "last_error", json_string(strerror(-counters.error)));
+	return json;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* All sinks of the monitor, and the spool that feeds them. */
+#ifndef MONITOR_OUTPUTS_H
+#define MONITOR_OUTPUTS_H
+
+#include "sink.h"
+
+struct outputs;
+
+/* Takes the sinks over, also on failure; says on stderr why it fails. `spool_path` NULL: all in
+ * memory. */
+int outputs_open(sd_event *event, const char *spool_path, uint64_t spool_max, struct sink **sinks,
+		 size_t count, struct outputs **ret_outputs);
+void outputs_close(struct outputs *outputs);
+
+/*
+ * Takes an event and its line for all sinks whose filter lets it through. It is on disk, and then
+ * on its way, before the event loop looks at anything else; this call does not wait for it.
+ */
+int outputs_offer(struct outputs *outputs, const json_t *event, const char *line, size_t len,
+		  enum severity severity);
+/* What timers are for: what is delivered is written down, and a full disk tried again. */
+void outputs_tick(struct outputs *outputs);
+/* Opens files again after their rotation. */
+void outputs_reopen(struct outputs *outputs);
+/* Runs the event loop until all have what they can get, or this long; true if nothing is lost. */
+bool outputs_drain(struct outputs *outputs, unsigned int timeout_ms);
+
+/* ---- health ---- */
+
+struct outputs_health {
+	uint64_t dropped;
+	bool failing;
+};
+
+void outputs_health(struct outputs *outputs, struct outputs_health *ret_health);
+json_t *outputs_sinks_json(struct outputs *outputs);
+/* NULL where all is kept in memory. */
+json_t *outputs_spool_json(struct outputs *outputs);
+
+#endif
