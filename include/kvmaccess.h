@@ -482,7 +482,7 @@ const char *ka_symbols_name(const struct ka_symbols *symbols, uint64_t address,
 const char *ka_symbols_build_id(const struct ka_symbols *symbols);
 /* "6.1.0-56-amd64", or "" where the file does not say. */
 const char *ka_symbols_release(const struct ka_symbols *symbols);
-/* "vmlinuz", "vmlinux", "System.map", "kallsyms", "guest". */
+/* "vmlinuz", "vmlinux", "System.map", "kallsyms", "guest", "reference". */
 const char *ka_symbols_source(const struct ka_symbols *symbols);
 /* The guest's page that ka_symbols_from_guest() went by; -ENODATA: none, found by structure. */
 int ka_symbols_vmcoreinfo(const struct ka_symbols *symbols, uint64_t *ret_gpa);
@@ -618,6 +618,52 @@ int ka_syscall_table_read(struct ka_vm *vm, const struct ka_kernel *kernel,
 int ka_syscall_table_write(struct ka_vm *vm, const struct ka_kernel *kernel,
 			   const struct ka_syscall_table *table, unsigned int number,
 			   uint64_t handler);
+
+/* ---- what a kernel build should look like -------------------------------------------------- */
+
+struct ka_reference;
+
+enum { KA_SECTIONS_MAX = 40 };
+
+/* Part of a kernel's image, as its vendor built it. */
+struct ka_section {
+	char name[40];
+	uint64_t address;      /* at link time; 0 for what is not loaded */
+	const uint8_t *bytes;
+	size_t len;
+};
+
+/*
+ * From the vendor's kernel image alone (a vmlinuz as packaged, or a vmlinux): its text, the lists
+ * of places that the kernel patches, its tables and symbols. Blocks for a second. Errors as
+ * ka_symbols_load(), and -ENODATA where the image has no build-id.
+ */
+int ka_reference_derive(const char *path, struct ka_reference **ret_reference);
+/* Again from the parts that were kept of one, which are copied. -EBADMSG: they are not sound. */
+int ka_reference_create(const char *build_id, const char *release,
+			const struct ka_section *sections, size_t count,
+			struct ka_reference **ret_reference);
+void ka_reference_free(struct ka_reference *reference);
+/* All of it lives as long as the reference. */
+const char *ka_reference_build_id(const struct ka_reference *reference);
+const char *ka_reference_release(const struct ka_reference *reference);
+const struct ka_symbols *ka_reference_symbols(const struct ka_reference *reference);
+const struct ka_section *ka_reference_sections(const struct ka_reference *reference,
+					       size_t *ret_count);
+
+/* Handlers at their link-time addresses. -ENODATA: this kernel has no such table. */
+int ka_reference_syscalls(const struct ka_reference *reference, enum ka_syscall_table_kind kind,
+			  uint64_t *handlers, size_t max, size_t *ret_count);
+/*
+ * The gate that the kernel's boot leaves at a vector, its handler at the link-time address. A
+ * hypervisor may have others above 31, for which the kernel sets what this tells otherwise.
+ * -ENODATA: the image does not tell.
+ */
+int ka_reference_gate(const struct ka_reference *reference, unsigned int vector,
+		      struct ka_gate *ret_gate);
+/* The GDT that each CPU begins with. -ENODATA. */
+int ka_reference_gdt(const struct ka_reference *reference, const uint8_t **ret_bytes,
+		     size_t *ret_len);
 
 /* Library version, "MAJOR.MINOR.PATCH". */
 const char *ka_version(void);

@@ -455,6 +455,21 @@ struct symbols_entry symbols_at(const struct ka_symbols *symbols, size_t index)
 	};
 }
 
+uint64_t symbols_next(const struct ka_symbols *symbols, uint64_t address)
+{
+	size_t low = 0, high = symbols_count(symbols);
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (symbols_at(symbols, middle).addr <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < symbols_count(symbols) ? symbols_at(symbols, low).addr : 0;
+}
+
 const char *ka_symbols_build_id(const struct ka_symbols *symbols)
 {
 	return symbols->build_id;

@@ -24,6 +24,9 @@ struct symbols_entry {
 size_t symbols_count(const struct ka_symbols *symbols);
 struct symbols_entry symbols_at(const struct ka_symbols *symbols, size_t index);
 
+/* First address of a symbol above this one, or 0. */
+uint64_t symbols_next(const struct ka_symbols *symbols, uint64_t address);
+
 /* First address of the image and the first one behind it. */
 void symbols_image(const struct ka_symbols *symbols, uint64_t *ret_start, uint64_t *ret_end);
 

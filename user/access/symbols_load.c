@@ -10,12 +10,11 @@
 #include <unistd.h>
 
 #include "elfimage.h"
+#include "file.h"
 #include "symbols.h"
 #include "symbols_build.h"
 #include "sysmap.h"
 #include "vmlinuz.h"
-
-enum { FILE_MAX = 512 << 20, READ_FIRST = 1 << 20 };
 
 static void freep(void *pointer)
 {
@@ -26,41 +25,6 @@ static void closep(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
-}
-
-/* /proc/kallsyms tells no size beforehand, so the buffer grows with what comes. */
-static int file_read(int fd, char **ret_bytes, size_t *ret_len)
-{
-	__attribute__((cleanup(freep))) char *bytes = NULL;
-	size_t len = 0, room = 0;
-
-	for (;;) {
-		ssize_t got;
-
-		if (len == room) {
-			char *bigger;
-
-			if (room >= FILE_MAX)
-				return -EFBIG;
-			room = room ? room * 2 : READ_FIRST;
-			bigger = realloc(bytes, room);
-			if (!bigger)
-				return -ENOMEM;
-			bytes = bigger;
-		}
-		got = read(fd, bytes + len, room - len);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		if (!got)
-			break;
-		len += got;
-	}
-	*ret_bytes = bytes;
-	*ret_len = len;
-	bytes = NULL;
-	return 0;
 }
 
 static int load_vmlinuz(const void *bytes, size_t len, struct ka_symbols *symbols)

@@ -15,22 +15,6 @@ enum {
 	RUN_MIN = 64,
 };
 
-/* First symbol address above this one, or 0. */
-static uint64_t next_address(const struct ka_symbols *symbols, uint64_t address)
-{
-	size_t low = 0, high = symbols_count(symbols);
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (symbols_at(symbols, middle).addr <= address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < symbols_count(symbols) ? symbols_at(symbols, low).addr : 0;
-}
-
 static int read_words(struct ka_vm *vm, const struct ka_kernel *kernel,
 		      const struct ka_syscall_table *table, uint64_t *handlers)
 {
@@ -60,7 +44,7 @@ static int find_by_symbol(struct ka_vm *vm, const struct ka_kernel *kernel, cons
 
 	if (ka_symbols_find(kernel->symbols, name, &address))
 		return -ENODATA;
-	end = next_address(kernel->symbols, address);
+	end = symbols_next(kernel->symbols, address);
 	if (!end)
 		return -ENODATA;
 	table.gva = address + kernel->slide;

@@ -79,6 +79,8 @@ void content_take_gdt(struct content *content, const struct gdt_layout *layout,
 		*entry = (struct content_entry){ .kept = gdt_rule(layout, i) == GDT_FIXED };
 		if (entry->kept)
 			memcpy(entry->value, bytes + 8 * i, 8);
+		/* The accessed bit is not part of what a kernel build has. */
+		gdt_settle(gdt_layout(content->long_mode, 0), (uint8_t *)entry->value, 8);
 	}
 }
 
@@ -116,6 +118,53 @@ void content_take_syscalls(struct content *content, enum content_object object,
 		if (entry->relative)
 			entry->value[0] -= kernel->slide;
 	}
+}
+
+/* Gates that the image does not tell are not kept. */
+static void take_reference_idt(struct content *content, const struct ka_reference *reference,
+			       const struct ka_kernel *kernel)
+{
+	unsigned int size = idt_gate_size(content->long_mode);
+	uint8_t bytes[KA_IDT_MAX * 16] = { 0 };
+	bool known[KA_IDT_MAX], any = false;
+	struct ka_gate gate;
+
+	for (unsigned int i = 0; i < KA_IDT_MAX; i++) {
+		known[i] = !ka_reference_gate(reference, i, &gate) &&
+			   !ka_gate_encode(&gate, bytes + i * size, size);
+		any |= known[i];
+	}
+	if (!any)
+		return;
+	content_take_idt(content, kernel, bytes, KA_IDT_MAX * size);
+	for (unsigned int i = 0; i < KA_IDT_MAX; i++)
+		content->entry[CONTENT_IDT][i].kept = known[i];
+}
+
+void content_take_reference(struct content *content, const struct ka_reference *reference)
+{
+	static const enum content_object tables[] = {
+		[KA_SYSCALL_NATIVE] = CONTENT_SYSCALL,
+		[KA_SYSCALL_IA32] = CONTENT_SYSCALL_IA32,
+	};
+	struct ka_kernel kernel = { .symbols = ka_reference_symbols(reference) };
+	uint64_t handlers[KA_SYSCALLS_MAX];
+	const uint8_t *gdt;
+	size_t count;
+
+	content->long_mode = ka_symbols_64bit(kernel.symbols);
+	text_clean(content->release, sizeof(content->release), ka_reference_release(reference));
+	strcpy(content->trust, "reference");
+	ka_symbols_find(kernel.symbols, "_text", &kernel.base);
+	ka_symbols_find(kernel.symbols, "_end", &kernel.image_end);
+	if (!ka_reference_gdt(reference, &gdt, &count))
+		content_take_gdt(content, gdt_layout(content->long_mode, (uint32_t)count - 1), gdt,
+				 count);
+	take_reference_idt(content, reference, &kernel);
+	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
+		if (!ka_reference_syscalls(reference, t, handlers, KA_SYSCALLS_MAX, &count))
+			content_take_syscalls(content, tables[t], &kernel, 8,
+					      (const uint8_t *)handlers, count * 8);
 }
 
 void content_apply_gdt(const struct content *content, const struct gdt_layout *layout,

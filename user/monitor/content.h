@@ -41,6 +41,8 @@ unsigned int content_size(enum content_object object, bool long_mode);
 void content_digest(const struct content *content, char ret_digest[static CONTENT_DIGEST_MAX]);
 unsigned int content_kept(const struct content *content);
 
+/* From a vendor's image: all that it tells. `recorded_at` is the caller's to set. */
+void content_take_reference(struct content *content, const struct ka_reference *reference);
 /* From bytes of a running guest into `content`. `len` in bytes. */
 void content_take_gdt(struct content *content, const struct gdt_layout *layout,
 		      const uint8_t *bytes, size_t len);

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a kernel build should look like: parts of its vendor's image, by link-time address. */
+#ifndef KVMACCESS_REFERENCE_H
+#define KVMACCESS_REFERENCE_H
+
+#include "kvmaccess.h"
+
+struct ka_reference {
+	char build_id[41], release[65];
+	struct ka_symbols *symbols;
+	struct ka_section sections[KA_SECTIONS_MAX]; /* their bytes are ours */
+	size_t count;
+};
+
+/* Names of the parts that are not sections of the file. */
+#define REFERENCE_SYMBOLS "symbols"
+#define REFERENCE_RELOCS_32 "relocs_32"
+#define REFERENCE_RELOCS_INVERSE_32 "relocs_inverse_32"
+#define REFERENCE_RELOCS_64 "relocs_64"
+
+/* NULL: the image has no such part. */
+const struct ka_section *reference_find(const struct ka_reference *reference, const char *name);
+/* The link-time address that 4 bytes of a list of relocations stand for. */
+uint64_t reference_address(const struct ka_reference *reference, uint32_t word);
+
+#endif
