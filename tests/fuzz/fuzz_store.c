@@ -28,6 +28,25 @@ static void file_write(const uint8_t *data, size_t len)
 	close(fd);
 }
 
+static const char build_id[] = "00112233445566778899aabbccddeeff00112233";
+
+static void reference_save(struct store *store)
+{
+	static const char symbols[] = "ffffffff81000000 T _text\nffffffff82000000 B _end\n";
+	static const uint8_t text[] = { 0x90, 0xc3 };
+	static const struct ka_kernel kernel;
+	const struct ka_section parts[] = {
+		{ "symbols", 0, (const uint8_t *)symbols, strlen(symbols) },
+		{ ".text", 0xffffffff81000000, text, sizeof(text) },
+	};
+	struct ka_reference *reference = NULL;
+
+	CHECK(!ka_reference_create(build_id, "6.1.0", parts, 2, &reference));
+	CHECK(!store_content_save(store, build_id, &content, &kernel));
+	CHECK(!store_reference_save(store, build_id, reference));
+	ka_reference_free(reference);
+}
+
 static void sound_store(void)
 {
 	static const struct ka_kernel kernel;
@@ -52,6 +71,7 @@ static void sound_store(void)
 	CHECK(!store_open(path, &store, error));
 	CHECK(!store_begin(store));
 	CHECK(!store_content_save(store, "k", &content, &kernel));
+	reference_save(store);
 	CHECK(!store_boot_save(store, &boot));
 	CHECK(!store_place_save(store, "vm", 1, "gdtr", 0, &view));
 	CHECK(!store_commit(store));
@@ -100,6 +120,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	static const char magic[] = "SQLite format 3";
 	char error[STORE_ERROR_MAX];
+	struct ka_reference *reference = NULL;
 	struct store *store = NULL;
 	struct store_boot boot;
 	struct view view;
@@ -130,6 +151,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	CHECK(!r || r == -ENOENT);
 	r = store_place_find(store, "vm", 1, "gdtr", 0, &view);
 	CHECK(r == -ENOENT || (!r && view.pages <= VIEW_PAGES));
+	r = store_reference_load(store, build_id, &reference);
+	CHECK(r <= 0 && !r == !!reference);
+	ka_reference_free(reference);
 	store_close(store);
 	unlink(path);
 	return 0;

@@ -98,6 +98,136 @@ Test(store, contents_come_back)
 	free(loaded);
 }
 
+static const char build_id[] = "00112233445566778899aabbccddeeff00112233";
+
+static struct ka_reference *make_reference(void)
+{
+	static const char symbols[] = "ffffffff81000000 T _text\nffffffff82000000 B _end\n";
+	static const uint8_t text[3] = { 0x90, 0xc3, 0xcc };
+	const struct ka_section parts[] = {
+		{ "symbols", 0, (const uint8_t *)symbols, strlen(symbols) },
+		{ ".text", 0xffffffff81000000, text, sizeof(text) },
+	};
+	struct ka_reference *reference = NULL;
+
+	cr_assert_eq(ka_reference_create(build_id, "6.1.0-1-amd64", parts, 2, &reference), 0);
+	return reference;
+}
+
+static void save_reference(void)
+{
+	struct ka_reference *reference = make_reference();
+	static const struct ka_kernel kernel;
+
+	fill();
+	strcpy(content.trust, "reference");
+	cr_assert_eq(reopen(), 0, "%s", error);
+	cr_assert_eq(store_content_save(store, build_id, &content, &kernel), 0);
+	cr_assert_eq(store_reference_save(store, build_id, reference), 0);
+	ka_reference_free(reference);
+}
+
+static void reference_is_whole(struct store *from)
+{
+	struct ka_reference *reference = NULL;
+	const struct ka_section *parts;
+	size_t count;
+
+	cr_assert_eq(store_reference_load(from, build_id, &reference), 0);
+	parts = ka_reference_sections(reference, &count);
+	cr_assert_eq(count, 2);
+	cr_expect_str_eq(parts[0].name, ".text");
+	cr_expect_eq(parts[0].address, 0xffffffff81000000);
+	cr_expect_eq(parts[0].len, 3);
+	cr_expect_eq(parts[0].bytes[1], 0xc3);
+	cr_expect_str_eq(ka_reference_release(reference), "6.1.0-1-amd64");
+	ka_reference_free(reference);
+}
+
+Test(store, references_come_back)
+{
+	struct ka_reference *reference;
+
+	save_reference();
+	cr_assert_eq(reopen(), 0, "%s", error);
+	reference_is_whole(store);
+	cr_expect_eq(store_reference_load(store, "unknown", &reference), -ENOENT);
+}
+
+Test(store, a_part_that_was_altered_is_refused)
+{
+	struct ka_reference *reference;
+
+	save_reference();
+	store_close(store);
+	store = NULL;
+	sql("UPDATE section SET digest = '00' WHERE name = '.text'");
+	cr_assert_eq(reopen(), 0, "%s", error);
+	cr_expect_eq(store_reference_load(store, build_id, &reference), -EBADMSG);
+	sql("UPDATE section SET zstd = x'00' WHERE name = '.text'");
+	cr_expect_eq(store_reference_load(store, build_id, &reference), -EBADMSG);
+	sql("UPDATE section SET size = -1 WHERE name = '.text'");
+	cr_expect_eq(reopen(), -EBADMSG);
+}
+
+Test(store, a_reference_replaces_what_was_recorded)
+{
+	struct content *loaded = calloc(1, sizeof(*loaded));
+	static const struct ka_kernel kernel;
+	char other[sizeof(path)], key[STORE_KEY_MAX];
+	struct store *from, *to;
+
+	save_reference();
+	from = store;
+	strcpy(other, path);
+	setup();
+	store = NULL;
+	cr_assert_eq(reopen(), 0, "%s", error);
+	to = store;
+	fill();
+	cr_assert_eq(store_content_save(to, build_id, &content, &kernel), 0);
+	cr_assert_eq(store_kernel_nth(from, 0, key), 0);
+	cr_assert_eq(store_kernel_nth(from, 1, key), -ENOENT);
+	cr_assert_eq(store_kernel_nth(from, 0, key), 0);
+	cr_assert_eq(store_kernel_copy(to, from, key), 0);
+	cr_assert_eq(store_content_load(to, build_id, loaded), 0);
+	cr_expect_str_eq(loaded->trust, "reference");
+	reference_is_whole(to);
+	store_close(from);
+	unlink(other);
+	free(loaded);
+}
+
+Test(store, a_file_of_the_first_version_is_brought_up_to_date)
+{
+	save();
+	store_close(store);
+	store = NULL;
+	sql("DROP TABLE section; PRAGMA user_version = 1");
+	cr_assert_eq(reopen(), 0, "%s", error);
+	cr_assert_eq(store_content_load(store, "0123abcd", &content), 0);
+	save_reference();
+	reference_is_whole(store);
+}
+
+Test(store, bytes_of_a_file_are_read_as_the_file)
+{
+	struct store *from = NULL;
+	static char bytes[1 << 20];
+	size_t len;
+	FILE *file;
+
+	save_reference();
+	file = fopen(path, "r");
+	len = fread(bytes, 1, sizeof(bytes), file);
+	fclose(file);
+	cr_assert_eq(store_open_bytes("bytes", bytes, len, &from, error), 0, "%s", error);
+	reference_is_whole(from);
+	store_close(from);
+	cr_expect_eq(store_open_bytes("bytes", bytes, len / 2, &from, error), -EBADMSG);
+	cr_expect_eq(store_open_bytes("bytes", "nothing", 7, &from, error), -EBADMSG);
+}
+
 Test(store, boots_and_places_come_back)
 {
 	struct store_boot boot = { .vm_id = "vm",
@@ -239,7 +369,7 @@ Test(store, newer_version_is_refused)
 	save();
 	store_close(store);
 	store = NULL;
-	sql("PRAGMA user_version = 2");
+	sql("PRAGMA user_version = 3");
 	cr_assert_eq(reopen(), -EPROTONOSUPPORT);
 	cr_assert(strstr(error, "newer version"));
 }

@@ -9,11 +9,18 @@
 #include "text.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
+#include <zstd.h>
 
-enum { APPLICATION_ID = 0x4b564d42 /* "KVMB" */, BOOTS_KEPT = 16, VALUE_MAX = 4096 };
+enum {
+	APPLICATION_ID = 0x4b564d42, /* "KVMB" */
+	BOOTS_KEPT = 16,
+	TABLES_OF_1 = 4,	  /* of the schema's first version */
+	SECTION_MAX = 128 << 20,  /* bytes of a part of a kernel's image */
+};
 
 static const char *const schema[][2] = {
 	{ "kernel", "CREATE TABLE kernel (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, "
@@ -33,6 +40,10 @@ static const char *const schema[][2] = {
 		   "object TEXT NOT NULL, vcpu INTEGER NOT NULL, page INTEGER NOT NULL, "
 		   "gva TEXT NOT NULL, gpa TEXT NOT NULL, size INTEGER NOT NULL, "
 		   "PRIMARY KEY (vm_id, generation, object, vcpu, page)) STRICT, WITHOUT ROWID" },
+	{ "section", "CREATE TABLE section (kernel INTEGER NOT NULL REFERENCES kernel(id) "
+		     "ON DELETE CASCADE, name TEXT NOT NULL, address TEXT NOT NULL, "
+		     "size INTEGER NOT NULL, digest TEXT NOT NULL, zstd BLOB NOT NULL, "
+		     "PRIMARY KEY (kernel, name)) STRICT" },
 };
 
 struct store {
@@ -169,12 +180,13 @@ static int pragma_number(struct store *store, const char *sql, int64_t *ret_numb
 	return 0;
 }
 
-static int schema_create(struct store *store)
+/* From table `first` on: all of them, or those that a later version has more. */
+static int schema_create(struct store *store, size_t first)
 {
 	char sql[96];
 	int r = store_begin(store);
 
-	for (size_t i = 0; !r && i < array_size(schema); i++)
+	for (size_t i = first; !r && i < array_size(schema); i++)
 		r = execute(store, schema[i][1]);
 	snprintf(sql, sizeof(sql), "PRAGMA application_id = %d; PRAGMA user_version = %d",
 		 APPLICATION_ID, STORE_VERSION);
@@ -188,7 +200,7 @@ static int schema_create(struct store *store)
 }
 
 /* A view or trigger in place of a table, or beside it, would run somebody else's SQL. */
-static int schema_validate(struct store *store)
+static int schema_validate(struct store *store, size_t tables)
 {
 	_cleanup_statement_ sqlite3_stmt *statement = NULL;
 	size_t found = 0;
@@ -204,16 +216,16 @@ static int schema_validate(struct store *store)
 		if (column_text(statement, 0, name, sizeof(name)) < 0 ||
 		    column_text(statement, 1, sql, sizeof(sql)) < 0)
 			return -EBADMSG;
-		for (i = 0; i < array_size(schema); i++)
+		for (i = 0; i < tables; i++)
 			if (!strcmp(name, schema[i][0]) && !strcmp(sql, schema[i][1]))
 				break;
-		if (i == array_size(schema))
+		if (i == tables)
 			return -EBADMSG;
 		found++;
 	}
 	if (r < 0)
 		return r;
-	return found == array_size(schema) ? 0 : -EBADMSG;
+	return found == tables ? 0 : -EBADMSG;
 }
 
 static int quick_check(struct store *store)
@@ -250,6 +262,20 @@ static int kernels_validate(struct store *store)
 
 static int boot_read(sqlite3_stmt *statement, struct store_boot *ret_boot);
 static int place_read(sqlite3_stmt *statement, struct view *view);
+
+static int part_describe(sqlite3_stmt *statement, struct ka_section *ret_section);
+
+/* Their bytes are held against their digests when they are used. */
+static int sections_validate(struct store *store)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	struct ka_section section;
+	int r = prepare(store, "SELECT name, address, size FROM section", &statement);
+
+	while (!r && (r = step(statement)) > 0)
+		r = part_describe(statement, &section);
+	return r;
+}
 
 static int boots_validate(struct store *store)
 {
@@ -289,16 +315,20 @@ static int file_validate(struct store *store)
 	if (r < 0)
 		return r;
 	if (!id && !version && !objects)
-		return schema_create(store);
+		return schema_create(store, 0);
 	if (id != APPLICATION_ID)
 		return -EBADMSG;
 	if (version > STORE_VERSION)
 		return -EPROTONOSUPPORT;
 	r = version < 1 ? -EBADMSG : quick_check(store);
 	if (!r)
-		r = schema_validate(store);
+		r = schema_validate(store, version == 1 ? TABLES_OF_1 : array_size(schema));
+	if (!r && version == 1)
+		r = schema_create(store, TABLES_OF_1);
 	if (!r)
 		r = kernels_validate(store);
+	if (!r)
+		r = sections_validate(store);
 	if (!r)
 		r = boots_validate(store);
 	return r;
@@ -363,12 +393,28 @@ static void db_configure(sqlite3 *db)
 {
 	sqlite3_extended_result_codes(db, 1);
 	sqlite3_busy_timeout(db, 3000);
-	sqlite3_limit(db, SQLITE_LIMIT_LENGTH, VALUE_MAX * 16);
+	sqlite3_limit(db, SQLITE_LIMIT_LENGTH, SECTION_MAX);
 	sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
 	sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
 	sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
 	sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+}
+
+static int open_validated(const char *name, struct store *store, bool writable, int r,
+			  struct store **ret_store, char ret_error[static STORE_ERROR_MAX])
+{
+	if (!r)
+		r = file_validate(store);
+	if (!r && writable)
+		r = writable_validate(store);
+	if (r < 0) {
+		error_describe(name, r, store, ret_error);
+		store_close(store);
+		return r;
+	}
+	*ret_store = store;
+	return 0;
 }
 
 int store_open(const char *path, struct store **ret_store, char ret_error[static STORE_ERROR_MAX])
@@ -389,17 +435,37 @@ int store_open(const char *path, struct store **ret_store, char ret_error[static
 				   "PRAGMA foreign_keys = ON; PRAGMA journal_mode = DELETE; "
 				   "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY");
 	}
-	if (!r)
-		r = file_validate(store);
-	if (!r)
-		r = writable_validate(store);
-	if (r < 0) {
-		error_describe(path, r, store, ret_error);
-		store_close(store);
-		return r;
+	return open_validated(path, store, true, r, ret_store, ret_error);
+}
+
+int store_open_bytes(const char *name, const void *bytes, size_t len, struct store **ret_store,
+		     char ret_error[static STORE_ERROR_MAX])
+{
+	struct store *store = calloc(1, sizeof(*store));
+	unsigned char *copy = sqlite3_malloc64(len ? len : 1);
+	int r;
+
+	if (!store || !copy) {
+		sqlite3_free(copy);
+		free(store);
+		return -ENOMEM;
 	}
-	*ret_store = store;
-	return 0;
+	memcpy(copy, bytes, len);
+	r = error_of(sqlite3_open_v2(":memory:", &store->db, SQLITE_OPEN_READWRITE, NULL));
+	if (!r) {
+		db_configure(store->db);
+		/* Takes the copy over, also on failure. Only a file of an older version is changed,
+		 * and only in memory. */
+		r = error_of(sqlite3_deserialize(store->db, "main", copy, (int64_t)len,
+						 (int64_t)len,
+						 SQLITE_DESERIALIZE_FREEONCLOSE |
+							 SQLITE_DESERIALIZE_RESIZEABLE));
+	} else {
+		sqlite3_free(copy);
+	}
+	if (!r)
+		r = execute(store, "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY");
+	return open_validated(name, store, false, r, ret_store, ret_error);
 }
 
 void store_close(struct store *store)
@@ -594,6 +660,207 @@ int store_content_save(struct store *store, const char *key, const struct conten
 	if (r < 0)
 		return r;
 	return entries_save(store, sqlite3_last_insert_rowid(store->db), content, kernel);
+}
+
+/* ---- parts of images ----------------------------------------------------------------------- */
+
+struct part {
+	struct ka_section section;
+	uint8_t *bytes; /* of the section */
+};
+
+static void part_digest(const uint8_t *bytes, size_t len, char ret_digest[static CONTENT_DIGEST_MAX])
+{
+	unsigned char hash[16];
+
+	crypto_generichash(hash, sizeof(hash), bytes, len, NULL, 0);
+	text_bytes(ret_digest, hash, sizeof(hash));
+}
+
+/* Columns name, address, size. */
+static int part_describe(sqlite3_stmt *statement, struct ka_section *ret_section)
+{
+	uint64_t address[2];
+	int64_t size = 0;
+	int r = column_text(statement, 0, ret_section->name, sizeof(ret_section->name));
+
+	if (!r)
+		r = column_hex(statement, 1, 8, address);
+	if (!r)
+		r = column_number(statement, 2, 0, SECTION_MAX, &size);
+	if (r < 0)
+		return r;
+	ret_section->address = address[0];
+	ret_section->len = (size_t)size;
+	return 0;
+}
+
+/* Columns as above, and digest and zstd. */
+static int part_read(sqlite3_stmt *statement, struct part *part)
+{
+	char stored[CONTENT_DIGEST_MAX], digest[CONTENT_DIGEST_MAX];
+	int r = part_describe(statement, &part->section);
+	size_t len;
+
+	if (!r)
+		r = column_text(statement, 3, stored, sizeof(stored));
+	if (r < 0)
+		return r;
+	part->bytes = malloc(part->section.len ? part->section.len : 1);
+	if (!part->bytes)
+		return -ENOMEM;
+	part->section.bytes = part->bytes;
+	len = ZSTD_decompress(part->bytes, part->section.len, sqlite3_column_blob(statement, 4),
+			      (size_t)sqlite3_column_bytes(statement, 4));
+	if (ZSTD_isError(len) || len != part->section.len)
+		return -EBADMSG;
+	part_digest(part->bytes, len, digest);
+	return strcmp(stored, digest) ? -EBADMSG : 0;
+}
+
+static int release_load(struct store *store, const char *key, char ret_release[static STORE_KEY_MAX])
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	int r = prepare(store, "SELECT release FROM kernel WHERE key = ?", &statement);
+
+	if (!r)
+		r = bind(statement, "s", key);
+	if (!r)
+		r = step(statement);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	return column_text(statement, 0, ret_release, STORE_KEY_MAX);
+}
+
+static int parts_read(sqlite3_stmt *statement, struct ka_section *sections, size_t *count)
+{
+	int r;
+
+	while ((r = step(statement)) > 0) {
+		struct part part = { 0 };
+
+		r = *count < KA_SECTIONS_MAX ? part_read(statement, &part) : -EBADMSG;
+		if (r < 0) {
+			free(part.bytes);
+			return r;
+		}
+		sections[(*count)++] = part.section;
+	}
+	return r;
+}
+
+int store_reference_load(struct store *store, const char *key, struct ka_reference **ret_reference)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	struct ka_section sections[KA_SECTIONS_MAX];
+	char release[STORE_KEY_MAX] = "";
+	size_t count = 0;
+	int r = prepare(store,
+			"SELECT name, address, size, section.digest, zstd FROM section "
+			"JOIN kernel ON kernel.id = section.kernel WHERE key = ? ORDER BY name",
+			&statement);
+
+	if (!r)
+		r = bind(statement, "s", key);
+	if (!r)
+		r = parts_read(statement, sections, &count);
+	if (!r && !count)
+		r = -ENOENT;
+	if (!r)
+		r = release_load(store, key, release);
+	if (!r)
+		r = ka_reference_create(key, release, sections, count, ret_reference);
+	for (size_t i = 0; i < count; i++)
+		free((void *)sections[i].bytes);
+	return r;
+}
+
+static int part_save(sqlite3_stmt *statement, const char *key, const struct ka_section *section)
+{
+	char address[TEXT_HEX_MAX], digest[CONTENT_DIGEST_MAX];
+	size_t room = ZSTD_compressBound(section->len), len;
+	_cleanup_free_ void *packed = malloc(room);
+	int r;
+
+	if (!packed)
+		return -ENOMEM;
+	len = ZSTD_compress(packed, room, section->bytes, section->len, 0);
+	if (ZSTD_isError(len))
+		return -EIO;
+	part_digest(section->bytes, section->len, digest);
+	r = bind(statement, "sssis", key, section->name, text_hex64(address, section->address),
+		 (int64_t)section->len, digest);
+	if (!r)
+		r = error_of(sqlite3_bind_blob64(statement, 6, packed, len, SQLITE_TRANSIENT));
+	if (!r)
+		r = step(statement);
+	sqlite3_reset(statement);
+	return r;
+}
+
+int store_reference_save(struct store *store, const char *key, const struct ka_reference *reference)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	const struct ka_section *sections;
+	size_t count;
+	int r = prepare(store,
+			"INSERT INTO section (kernel, name, address, size, digest, zstd) VALUES "
+			"((SELECT id FROM kernel WHERE key = ?), ?, ?, ?, ?, ?)",
+			&statement);
+
+	sections = ka_reference_sections(reference, &count);
+	for (size_t i = 0; !r && i < count; i++)
+		r = part_save(statement, key, &sections[i]);
+	return r;
+}
+
+/* ---- kernels ------------------------------------------------------------------------------- */
+
+int store_kernel_nth(struct store *store, unsigned int n, char ret_key[static STORE_KEY_MAX])
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	int r = prepare(store, "SELECT key FROM kernel ORDER BY key LIMIT 1 OFFSET ?", &statement);
+
+	if (!r)
+		r = bind(statement, "i", (int64_t)n);
+	if (!r)
+		r = step(statement);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	return column_text(statement, 0, ret_key, STORE_KEY_MAX);
+}
+
+int store_kernel_forget(struct store *store, const char *key)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	int r = prepare(store, "DELETE FROM kernel WHERE key = ?", &statement);
+
+	if (!r)
+		r = bind(statement, "s", key);
+	return r ? r : step(statement);
+}
+
+int store_kernel_copy(struct store *store, struct store *from, const char *key)
+{
+	_cleanup_free_ struct content *content = calloc(1, sizeof(*content));
+	struct ka_reference *reference = NULL;
+	struct ka_kernel kernel = { 0 };
+	int r = content ? store_content_load(from, key, content) : -ENOMEM;
+
+	if (!r) {
+		r = store_reference_load(from, key, &reference);
+		r = r == -ENOENT ? 0 : r;
+	}
+	if (reference)
+		kernel.symbols = ka_reference_symbols(reference);
+	if (!r)
+		r = store_kernel_forget(store, key);
+	if (!r)
+		r = store_content_save(store, key, content, &kernel);
+	if (!r && reference)
+		r = store_reference_save(store, key, reference);
+	ka_reference_free(reference);
+	return r;
 }
 
 /* ---- boots and places ---------------------------------------------------------------------- */

@@ -11,7 +11,7 @@
 
 struct store;
 
-enum { STORE_VERSION = 1, STORE_ERROR_MAX = 512, STORE_KEY_MAX = 128 };
+enum { STORE_VERSION = 2, STORE_ERROR_MAX = 512, STORE_KEY_MAX = 128 };
 
 /*
  * Opens or creates it, and validates every row. On failure `ret_error` says what is wrong and what
@@ -20,6 +20,12 @@ enum { STORE_VERSION = 1, STORE_ERROR_MAX = 512, STORE_KEY_MAX = 128 };
  * (cannot be written), -EBUSY (in use for long), -ENOENT (its folder), -EIO.
  */
 int store_open(const char *path, struct store **ret_store, char ret_error[static STORE_ERROR_MAX]);
+/*
+ * The same of a file's bytes, which are never written to: of a baseline from elsewhere. `name` is
+ * for `ret_error`.
+ */
+int store_open_bytes(const char *name, const void *bytes, size_t len, struct store **ret_store,
+		     char ret_error[static STORE_ERROR_MAX]);
 void store_close(struct store *store);
 /* What SQLite said last. */
 const char *store_error(struct store *store);
@@ -29,6 +35,19 @@ int store_content_load(struct store *store, const char *key, struct content *ret
 /* Names of addresses, for people who read the file; `kernel` may have no symbols. */
 int store_content_save(struct store *store, const char *key, const struct content *content,
 		       const struct ka_kernel *kernel);
+
+/* The parts of the vendor's image that a reference baseline comes with. -ENOENT: none are kept. */
+int store_reference_load(struct store *store, const char *key, struct ka_reference **ret_reference);
+/* After store_content_save() of the same key. */
+int store_reference_save(struct store *store, const char *key,
+			 const struct ka_reference *reference);
+
+/* The n-th kernel that something is known of. -ENOENT: there are not as many. */
+int store_kernel_nth(struct store *store, unsigned int n, char ret_key[static STORE_KEY_MAX]);
+/* Takes all out that is known of a kernel build. */
+int store_kernel_forget(struct store *store, const char *key);
+/* Copies what `from` knows of a kernel build over what is known of it. */
+int store_kernel_copy(struct store *store, struct store *from, const char *key);
 
 struct store_boot {
 	char vm_id[40], vm_name[129];
