@@ -552,6 +552,40 @@ GUEST_TEST(no_baseline_while_the_kernel_boots)
 	cr_assert_eq(events_of("baseline.recorded"), 1);
 }
 
+/* What a vendor's image says of this build is in the store before the guest is seen. */
+static void reference_known(void)
+{
+	struct content *content = calloc(1, sizeof(*content));
+	static const struct ka_kernel kernel;
+
+	content->long_mode = true;
+	strcpy(content->trust, "reference");
+	strcpy(content->recorded_at, "2026-01-02T03:04:05.000000000Z");
+	content->count[CONTENT_SYSCALL] = SYSCALLS;
+	for (unsigned int n = 0; n < SYSCALLS; n++)
+		content->entry[CONTENT_SYSCALL][n] = (struct content_entry){
+			{ link_text + 0x10000 + 0x40 * n }, true, true };
+	cr_assert_eq(store_content_save(watch.store, fake.build_id, content, &kernel), 0);
+	free(content);
+}
+
+GUEST_TEST(guest_that_was_infected_before_it_was_seen_is_caught_by_a_reference)
+{
+	json_t *event;
+
+	reference_known();
+	*syscall_entry(39) = 0xffffffffc0001000;
+	cycles(3);
+	cr_assert_eq(guest->phase, GUEST_WATCHED);
+	event = last_event("baseline.recorded", 0);
+	cr_assert_str_eq(text_at(event, "baseline", "trust"), "reference");
+	event = violation(1, "syscall_entry", 39, 0);
+	cr_assert_str_eq(text_at(event, "expected", "symbol"), "__x64_sys_39");
+	cr_assert_str_eq(text_at(event, "baseline", "trust"), "reference");
+	cycles(5);
+	violation(1, "syscall_entry", 39, 0);
+}
+
 GUEST_TEST(second_vm_of_a_build_is_held_against_the_store)
 {
 	uint64_t hook = link_text + 0x40 + 0x2200000;

@@ -8,7 +8,7 @@
 #define BASELINE_STORE "/var/lib/kvmbpf/store.db"
 
 struct baseline_options {
-	const char *store;
+	const char *store, *image, *out, *key;
 	bool contents, kernel, yes;
 };
 
@@ -31,5 +31,23 @@ int baseline_record(struct cli *cli, const struct baseline_options *options,
 
 /* Holds a running VM against the store, and writes nothing into it. */
 int baseline_diff(struct cli *cli, const struct baseline_options *options, const char *selector);
+
+/* ---- of kernel builds (baseline_build.c) ---- */
+
+/* Writes what the vendor's --image tells to --out. */
+int baseline_derive(struct cli *cli, const struct baseline_options *options, const char *unused);
+
+/* Takes the baselines of a file or directory into the store; with --key signed ones only. */
+int baseline_import(struct cli *cli, const struct baseline_options *options, const char *path);
+
+/* Writes what the store knows of a kernel build to --out. */
+int baseline_export(struct cli *cli, const struct baseline_options *options,
+		    const char *build_id);
+
+/* A new pair of keys, --out NAME: NAME.pub and NAME.key. */
+int baseline_keygen(struct cli *cli, const struct baseline_options *options, const char *unused);
+
+/* Signs a file with --key. */
+int baseline_sign(struct cli *cli, const struct baseline_options *options, const char *path);
 
 #endif

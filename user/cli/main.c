@@ -19,7 +19,7 @@ static const struct command commands[] = {
 	{"dump", "a range of guest memory, around its holes", cmd_dump},
 	{"walk", "how the guest's page tables map an address", cmd_walk},
 	{"sym", "address of a symbol, or symbol of an address", cmd_sym},
-	{"baseline", "what is expected of the guests: show, forget, record, diff", cmd_baseline},
+	{"baseline", "what is expected of guests and of kernel builds", cmd_baseline},
 	{"probe", "what this host allows, and what is lost", cmd_probe},
 };
 

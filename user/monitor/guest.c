@@ -82,6 +82,7 @@ void guest_free(struct guest *guest)
 	free(guest->registers);
 	reader_deinit(&guest->reader);
 	finding_table_deinit(&guest->findings);
+	guest_reference_drop(guest);
 	ka_symbols_free(guest->own_symbols);
 	ka_close(guest->vm);
 	free(guest);

@@ -6,6 +6,7 @@
 #include "content.h"
 #include "event.h"
 #include "finding.h"
+#include "reference.h"
 #include "store.h"
 #include "view.h"
 
@@ -15,6 +16,7 @@
 struct watch {
 	struct event_stream *stream;
 	struct store *store;
+	struct references *references; /* of the store; NULL: none are used */
 	const struct ka_symbols *const *symbols;
 	size_t symbols_count;
 	bool push_exact;	 /* each change of a watched register is pushed */
@@ -90,6 +92,7 @@ struct guest {
 	uint64_t kernel_lstar, kernel_idtr; /* at the last search */
 	struct ka_kernel kernel;
 	struct ka_symbols *own_symbols; /* from its memory, where no file fits */
+	const struct ka_reference *reference; /* of its build; `kernel` has its symbols */
 	unsigned int searches;		/* of its memory, in vain, in this boot */
 	uint64_t search_cycle;		/* not before this one again */
 	struct guest_table table[SYSCALL_TABLES];
@@ -141,6 +144,8 @@ const char *scan_reason(int error);
 void guest_record(struct guest *guest);
 void guest_record_vcpu(struct guest *guest, struct guest_vcpu *vcpu);
 void guest_wait_for_boot(struct guest *guest);
+/* Forgets the kernel that was found with a reference. */
+void guest_reference_drop(struct guest *guest);
 /* Are there symbols for it now, in a file or in its memory? */
 bool guest_kernel_found(struct guest *guest);
 /* Has another kernel taken over (kexec, a reset that no poll saw)? */

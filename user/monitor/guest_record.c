@@ -128,6 +128,39 @@ static int kernel_known(struct guest *guest, struct ka_kernel *ret_kernel)
 	return r == -ENODATA && own ? ka_kernel_find(guest->vm, &own, 1, ret_kernel) : r;
 }
 
+/*
+ * The vendor's image of this build has the last word about names: nobody in the guest wrote them.
+ * A kernel that bears a build-id and is not that build keeps what was found.
+ */
+static void reference_take(struct guest *guest)
+{
+	const struct ka_reference *reference =
+		references_get(guest->watch->references, guest->kernel.build_id);
+	const struct ka_symbols *symbols = reference ? ka_reference_symbols(reference) : NULL;
+	struct ka_kernel kernel;
+
+	if (!reference)
+		return;
+	if (ka_kernel_find(guest->vm, &symbols, 1, &kernel) < 0) {
+		log_warning("%s: the kernel with build-id %s does not lie in memory as its vendor's "
+			    "image does", guest->info.name, guest->kernel.build_id);
+		references_put(guest->watch->references, reference);
+		return;
+	}
+	guest->reference = reference;
+	guest->kernel = kernel;
+}
+
+void guest_reference_drop(struct guest *guest)
+{
+	if (!guest->reference)
+		return;
+	memset(&guest->kernel, 0, sizeof(guest->kernel));
+	guest->kernel_found = false;
+	references_put(guest->watch->references, guest->reference);
+	guest->reference = NULL;
+}
+
 /* Else with those that are read from the guest now: *ret_fresh is then the caller's. */
 static int kernel_search(struct guest *guest, struct ka_kernel *ret_kernel,
 			 struct ka_symbols **ret_fresh)
@@ -169,6 +202,7 @@ static void kernel_find(struct guest *guest, const struct guest_vcpu *boot_vcpu)
 		return;
 	guest->kernel_lstar = lstar;
 	guest->kernel_idtr = idtr;
+	guest_reference_drop(guest);
 	r = kernel_search(guest, &guest->kernel, &fresh);
 	guest->kernel_error = r;
 	guest->kernel_found = !r;
@@ -178,6 +212,8 @@ static void kernel_find(struct guest *guest, const struct guest_vcpu *boot_vcpu)
 		ka_symbols_free(guest->own_symbols);
 		guest->own_symbols = fresh;
 	}
+	if (!r)
+		reference_take(guest);
 	log_debug("%s: kernel: %s, symbols from %s, build-id %s, slide 0x%" PRIx64 ", %" PRIu64
 		  " ms",
 		  guest->info.name, r < 0 ? strerror(-r) : "found",
@@ -343,10 +379,6 @@ static void content_take(const struct guest *guest, struct content *content, uin
 	text_time(content->recorded_at, real_ns);
 	content_take_gdt(content, gdt_layout(vcpu->long_mode, vcpu->gdt.limit),
 			 vcpu->gdt_expected.bytes, vcpu->gdt_expected.len);
-	/* The accessed bit is not part of what a kernel build has. */
-	for (unsigned int i = 0; i < content->count[CONTENT_GDT]; i++)
-		gdt_settle(gdt_layout(vcpu->long_mode, 0),
-			   (uint8_t *)content->entry[CONTENT_GDT][i].value, 8);
 	content_take_idt(content, &guest->kernel, vcpu->idt_expected.bytes, vcpu->idt_expected.len);
 	for (int t = 0; t < SYSCALL_TABLES; t++)
 		if (guest->table[t].known)
@@ -369,9 +401,11 @@ static void vcpu_expect(struct guest *guest, struct guest_vcpu *vcpu, const stru
 				  vcpu->idt_expected.len);
 	}
 	/* A table of another length than the build has differs in its register's limit. */
-	if (content->count[CONTENT_GDT] != vcpu->gdt_expected.len / 8)
+	if (content->count[CONTENT_GDT] &&
+	    content->count[CONTENT_GDT] != vcpu->gdt_expected.len / 8)
 		vcpu->gdt_expected.limit = content->count[CONTENT_GDT] * 8 - 1;
-	if (content->count[CONTENT_IDT] != vcpu->idt_expected.len / idt_gate_size(vcpu->long_mode))
+	if (content->count[CONTENT_IDT] &&
+	    content->count[CONTENT_IDT] != vcpu->idt_expected.len / idt_gate_size(vcpu->long_mode))
 		vcpu->idt_expected.limit =
 			content->count[CONTENT_IDT] * idt_gate_size(vcpu->long_mode) - 1;
 	vcpu->gdt_accepted.len = 0;
@@ -713,6 +747,7 @@ void guest_wait_for_boot(struct guest *guest)
 	guest->reset_seen = guest->going_down = guest->kernel_found = guest->unannounced = false;
 	guest->emptied_ns = 0;
 	guest->still = 0;
+	guest_reference_drop(guest);
 	memset(&guest->kernel, 0, sizeof(guest->kernel));
 	/* The next kernel says for itself what it is. */
 	ka_symbols_free(guest->own_symbols);

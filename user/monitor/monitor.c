@@ -546,15 +546,25 @@ static enum monitor_exit selectors_validate(const struct monitor *monitor)
 
 static enum monitor_exit store_start(struct monitor *monitor)
 {
-	char error[STORE_ERROR_MAX];
-	int r = store_open(monitor->options->store, &monitor->store, error);
+	const struct options *options = monitor->options;
+	char error[REFERENCE_ERROR_MAX];
+	int r = store_open(options->store, &monitor->store, error);
 
 	if (r < 0) {
 		log_error("store: %s", error);
 		return MONITOR_FAILURE;
 	}
 	monitor->watch.store = monitor->store;
-	return MONITOR_OK;
+	for (size_t i = 0; i < options->references.count; i++) {
+		r = references_import(monitor->store, options->references.items[i],
+				      options->reference_key, error);
+		if (r < 0) {
+			log_error("reference: %s", error);
+			return MONITOR_USAGE;
+		}
+	}
+	return references_new(monitor->store, &monitor->watch.references) < 0 ? MONITOR_FAILURE
+									      : MONITOR_OK;
 }
 
 static enum monitor_exit outputs_start(struct monitor *monitor)
@@ -648,6 +658,7 @@ static void monitor_deinit(struct monitor *monitor)
 		ka_symbols_free((struct ka_symbols *)monitor->symbols[i]);
 	free(monitor->symbols);
 	outputs_close(monitor->outputs);
+	references_free(monitor->watch.references);
 	store_close(monitor->store);
 	sd_event_unref(monitor->event);
 }

@@ -22,6 +22,8 @@ enum option_key {
 	OPTION_EXCLUDE,
 	OPTION_SYMBOLS,
 	OPTION_STORE,
+	OPTION_REFERENCE,
+	OPTION_REFERENCE_KEY,
 	OPTION_ONCE,
 };
 
@@ -38,6 +40,12 @@ static const struct argp_option option_table[] = {
 	{ "system-map", OPTION_SYMBOLS, "FILE", 0, "The same", 0 },
 	{ "store", OPTION_STORE, "FILE", 0,
 	  "Kernel Object Store (default /var/lib/kvmbpf/store.db)", 0 },
+	{ "reference", OPTION_REFERENCE, "FILE|DIR", 0,
+	  "Take baselines of kernel builds, as `kvmbpf baseline derive` makes them, into the store; "
+	  "may be repeated",
+	  0 },
+	{ "reference-key", OPTION_REFERENCE_KEY, "FILE", 0,
+	  "Take only those that are signed with this public key", 0 },
 	{ "output", OPTION_OUTPUT, "FILE", 0, "Append events to FILE (default: stdout)", 0 },
 	{ "once", OPTION_ONCE, NULL, 0, "Check all selected VMs once, and exit", 0 },
 	{ "pretty", OPTION_PRETTY, NULL, 0, "Indent the events: several lines each", 0 },
@@ -86,6 +94,11 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		return list_add(&options->symbol_files, arg);
 	case OPTION_STORE:
 		options->store = arg;
+		return 0;
+	case OPTION_REFERENCE:
+		return list_add(&options->references, arg);
+	case OPTION_REFERENCE_KEY:
+		options->reference_key = arg;
 		return 0;
 	case OPTION_OUTPUT:
 		options->output = arg;
@@ -145,6 +158,7 @@ void options_deinit(struct options *options)
 	free(options->vms.items);
 	free(options->excluded.items);
 	free(options->symbol_files.items);
+	free(options->references.items);
 	memset(options, 0, sizeof(*options));
 }
 

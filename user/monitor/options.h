@@ -15,8 +15,9 @@ struct string_list {
 
 struct options {
 	uint64_t interval_ns;
-	struct string_list vms, excluded, symbol_files;
+	struct string_list vms, excluded, symbol_files, references;
 	const char *store, *output; /* output NULL: stdout */
+	const char *reference_key;  /* NULL: references need no signature */
 	bool once, pretty, version;
 	unsigned int verbose;
 };

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The vendors' kernels that the store knows, each loaded once for all guests that run it. */
+#include "reference.h"
+
+#include "cleanup.h"
+#include "file.h"
+#include "log.h"
+#include "signature.h"
+#include "store.h"
+
+#include <errno.h>
+#include <glob.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct loaded {
+	struct ka_reference *reference;
+	unsigned int users;
+};
+
+struct references {
+	struct store *store;
+	struct loaded *loaded;
+	size_t count;
+};
+
+int references_new(struct store *store, struct references **ret_references)
+{
+	struct references *references = calloc(1, sizeof(*references));
+
+	if (!references)
+		return -ENOMEM;
+	references->store = store;
+	*ret_references = references;
+	return 0;
+}
+
+void references_free(struct references *references)
+{
+	if (!references)
+		return;
+	for (size_t i = 0; i < references->count; i++)
+		ka_reference_free(references->loaded[i].reference);
+	free(references->loaded);
+	free(references);
+}
+
+static const struct ka_reference *load(struct references *references, const char *build_id)
+{
+	struct ka_reference *reference = NULL;
+	struct loaded *loaded;
+	int r = store_reference_load(references->store, build_id, &reference);
+
+	if (r < 0) {
+		if (r != -ENOENT)
+			log_warning("the reference of kernel %s cannot be used: %s", build_id,
+				    strerror(-r));
+		return NULL;
+	}
+	loaded = reallocarray(references->loaded, references->count + 1, sizeof(*loaded));
+	if (!loaded) {
+		ka_reference_free(reference);
+		return NULL;
+	}
+	references->loaded = loaded;
+	loaded[references->count++] = (struct loaded){ reference, 1 };
+	return reference;
+}
+
+const struct ka_reference *references_get(struct references *references, const char *build_id)
+{
+	if (!references || !build_id[0])
+		return NULL;
+	for (size_t i = 0; i < references->count; i++) {
+		struct loaded *loaded = &references->loaded[i];
+
+		if (strcmp(ka_reference_build_id(loaded->reference), build_id))
+			continue;
+		loaded->users++;
+		return loaded->reference;
+	}
+	return load(references, build_id);
+}
+
+void references_put(struct references *references, const struct ka_reference *reference)
+{
+	for (size_t i = 0; i < references->count; i++) {
+		struct loaded *loaded = &references->loaded[i];
+
+		if (loaded->reference != reference)
+			continue;
+		if (!--loaded->users) {
+			ka_reference_free(loaded->reference);
+			*loaded = references->loaded[--references->count];
+		}
+		return;
+	}
+}
+
+/* ---- from elsewhere ------------------------------------------------------------------------ */
+
+static int copy_all(struct store *store, struct store *from)
+{
+	char key[STORE_KEY_MAX];
+	int count = 0, r;
+
+	while (!(r = store_kernel_nth(from, (unsigned int)count, key))) {
+		r = store_kernel_copy(store, from, key);
+		if (r < 0)
+			return r;
+		count++;
+	}
+	return r == -ENOENT ? count : r;
+}
+
+static int import_file(struct store *store, const char *path, const char *public_key,
+		       char ret_error[static REFERENCE_ERROR_MAX])
+{
+	_cleanup_free_ char *bytes = NULL;
+	struct store *from;
+	size_t len;
+	int r = file_load(path, &bytes, &len);
+
+	if (r < 0) {
+		snprintf(ret_error, REFERENCE_ERROR_MAX, "%s: %s", path, strerror(-r));
+		return r;
+	}
+	/* What is verified is what is used: the file is not opened again. */
+	r = public_key ? signature_verify(path, bytes, len, public_key, ret_error) : 0;
+	if (!r)
+		r = store_open_bytes(path, bytes, len, &from, ret_error);
+	if (r < 0)
+		return r;
+	r = store_begin(store);
+	if (!r)
+		r = copy_all(store, from);
+	store_close(from);
+	if (r >= 0) {
+		int committed = store_commit(store);
+
+		r = committed < 0 ? committed : r;
+	}
+	if (r < 0) {
+		snprintf(ret_error, REFERENCE_ERROR_MAX, "%s: %s", path,
+			 r == -EBADMSG ? "damaged" : store_error(store));
+		store_rollback(store);
+	}
+	return r;
+}
+
+int references_import(struct store *store, const char *path, const char *public_key,
+		      char ret_error[static REFERENCE_ERROR_MAX])
+{
+	struct stat info;
+	char pattern[4096];
+	glob_t files;
+	int count = 0, r = 0;
+
+	if (stat(path, &info) < 0 || !S_ISDIR(info.st_mode))
+		return import_file(store, path, public_key, ret_error);
+	snprintf(pattern, sizeof(pattern), "%s/*.db", path);
+	if (glob(pattern, 0, NULL, &files)) {
+		snprintf(ret_error, REFERENCE_ERROR_MAX, "%s: no file *.db in it", path);
+		return -ENOENT;
+	}
+	for (size_t i = 0; i < files.gl_pathc && r >= 0; i++) {
+		r = import_file(store, files.gl_pathv[i], public_key, ret_error);
+		count += r > 0 ? r : 0;
+	}
+	globfree(&files);
+	return r < 0 ? r : count;
+}
