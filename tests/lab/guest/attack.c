@@ -34,6 +34,7 @@
 
 #define DESCRIPTOR_DPL	(3ULL << 45)
 #define MAX_CHANGES	8
+#define SYSCALL_TABLE_SEARCH (4 << 20)
 
 /* One watched object that differs from what the kernel put there. */
 struct change {
@@ -57,11 +58,11 @@ static struct change changes[MAX_CHANGES];
 static unsigned int nr_changes;
 static unsigned int seq;
 
-typedef asmlinkage long (*syscall_fn)(const struct pt_regs *regs);
+typedef long (*syscall_fn)(const struct pt_regs *regs);
 static syscall_fn original_syscall;
 unsigned long attack_original_gate;	/* seen by the stub below */
 
-static asmlinkage long syscall_wrapper(const struct pt_regs *regs)
+static long syscall_wrapper(const struct pt_regs *regs)
 {
 	return original_syscall(regs);
 }
@@ -72,9 +73,13 @@ asm(".pushsection .text\n"
     ".globl attack_gate_stub\n"
     ".type attack_gate_stub, @function\n"
     "attack_gate_stub:\n"
+#ifdef CONFIG_X86_64
     "	endbr64\n"
     ANNOTATE_RETPOLINE_SAFE
     "	jmp *attack_original_gate(%rip)\n"
+#else
+    "	jmp *attack_original_gate\n"
+#endif
     "	int3\n"
     ".size attack_gate_stub, . - attack_gate_stub\n"
     ".popsection\n");
@@ -95,16 +100,23 @@ static void report(const struct change *c, const char *action, const u64 *old, c
 		 ++seq, action, c->kind, c->cpu, c->index, c->gva, was, is, tail);
 }
 
-/* Store through a writable alias: the mapping the kernel uses is read-only, and CR0.WP stays set. */
-static int write_readonly(unsigned long gva, u64 value)
+/*
+ * Store 4 or 8 bytes through a writable alias: the mapping the kernel uses is read-only, and CR0.WP
+ * stays set.
+ */
+static int write_readonly(unsigned long gva, u64 value, unsigned int bytes)
 {
-	struct page *page = virt_to_page((void *)gva);
+	struct page *page = pfn_to_page(slow_virt_to_phys((void *)gva) >> PAGE_SHIFT);
 	void *alias = vmap(&page, 1, VM_MAP, PAGE_KERNEL);
 
 	if (!alias)
 		return -ENOMEM;
-	WRITE_ONCE(*(u64 *)(alias + offset_in_page(gva)), value);
-	vunmap(alias);
+	alias += offset_in_page(gva);
+	if (bytes == 8)
+		WRITE_ONCE(*(u64 *)alias, value);
+	else
+		WRITE_ONCE(*(u32 *)alias, value);
+	vunmap((void *)((unsigned long)alias & PAGE_MASK));
 	return 0;
 }
 
@@ -170,14 +182,16 @@ static void hook_gate(struct change *c, const gate_desc *gate)
 	c->function = attack_original_gate;
 	hooked.offset_low = (u16)stub;
 	hooked.offset_middle = (u16)(stub >> 16);
+#ifdef CONFIG_X86_64
 	hooked.offset_high = (u32)(stub >> 32);
+#endif
 	memcpy(c->old, gate, sizeof(*gate));
 	memcpy(c->new, &hooked, sizeof(hooked));
 }
 
 static void undo_idt(struct change *c)
 {
-	if (write_readonly(c->gva, c->old[0]))
+	if (write_readonly(c->gva, c->old[0], 8))
 		pr_alert("ATTACK could not undo an IDT gate\n");
 }
 
@@ -192,10 +206,10 @@ static int attack_idt(unsigned int vector)
 		return -EINVAL;
 	if (changed("idt_gate"))
 		return -EBUSY;
-	c = change_new("idt_gate", -1, vector, 16, (unsigned long)gate);
+	c = change_new("idt_gate", -1, vector, sizeof(*gate), (unsigned long)gate);
 	hook_gate(c, gate);
 	c->undo = undo_idt;
-	err = write_readonly(c->gva, c->new[0]);
+	err = write_readonly(c->gva, c->new[0], 8);
 	if (err)
 		return err;
 	change_done(c);
@@ -212,7 +226,7 @@ static void load_idt_base(void *base)
 
 static void undo_idtr(struct change *c)
 {
-	smp_call_function_single(c->cpu, load_idt_base, (void *)c->old[0], 1);
+	smp_call_function_single(c->cpu, load_idt_base, (void *)(unsigned long)c->old[0], 1);
 	free_page((unsigned long)c->page);
 }
 
@@ -246,9 +260,9 @@ static int attack_idt_cpu(int cpu, unsigned int vector)
 	if (!copy)
 		return -ENOMEM;
 	smp_call_function_single(cpu, store_idt_base, &base, 1);
-	memcpy(copy, (void *)base, PAGE_SIZE);
+	memcpy(copy, (void *)base, IDT_ENTRIES * sizeof(*copy));
 
-	gate = change_new("idt_gate", cpu, vector, 16, (unsigned long)&copy[vector]);
+	gate = change_new("idt_gate", cpu, vector, sizeof(*copy), (unsigned long)&copy[vector]);
 	hook_gate(gate, &copy[vector]);
 	gate->undo = undo_nothing;
 	memcpy(&copy[vector], gate->new, sizeof(copy[vector]));
@@ -266,7 +280,7 @@ static int attack_idt_cpu(int cpu, unsigned int vector)
 
 static void undo_syscall(struct change *c)
 {
-	if (write_readonly(c->gva, c->old[0]))
+	if (write_readonly(c->gva, c->old[0], c->bytes))
 		pr_alert("ATTACK could not undo a system call\n");
 }
 
@@ -281,12 +295,12 @@ static int attack_syscall(unsigned int nr)
 	if (changed("syscall_entry"))
 		return -EBUSY;
 	original_syscall = (syscall_fn)READ_ONCE(*entry);
-	c = change_new("syscall_entry", -1, nr, 8, (unsigned long)entry);
+	c = change_new("syscall_entry", -1, nr, sizeof(*entry), (unsigned long)entry);
 	c->old[0] = (unsigned long)original_syscall;
 	c->function = (unsigned long)original_syscall;
 	c->new[0] = (unsigned long)syscall_wrapper;
 	c->undo = undo_syscall;
-	err = write_readonly(c->gva, c->new[0]);
+	err = write_readonly(c->gva, c->new[0], c->bytes);
 	if (err)
 		return err;
 	change_done(c);
@@ -302,7 +316,7 @@ struct wp_request {
 /* The kernel's write_cr0() refuses to clear WP. */
 static void set_cr0(unsigned long cr0)
 {
-	asm volatile("mov %0, %%cr0" : : "r" (cr0) : "memory");
+	asm volatile("mov %0, %%cr0" : : "r" ((unsigned long)cr0) : "memory");
 }
 
 /*
@@ -401,6 +415,20 @@ static const struct proc_ops command_ops = {
 	.proc_write = command_write,
 };
 
+/* Debian's 32-bit kernels do not name it: it lies in what follows the text. */
+static unsigned long *find_syscall_table(void)
+{
+	unsigned long *at = (void *)PAGE_ALIGN(lookup_name("_etext"));
+	unsigned long *end = at + SYSCALL_TABLE_SEARCH / sizeof(*at);
+	unsigned long restart = lookup_name("__ia32_sys_restart_syscall");
+	unsigned long exit = lookup_name("__ia32_sys_exit");
+
+	for (; restart && exit && at < end; at++)
+		if (at[0] == restart && at[1] == exit)
+			return at;
+	return NULL;
+}
+
 static int resolve(void)
 {
 	struct kprobe probe = { .symbol_name = "kallsyms_lookup_name" };
@@ -410,9 +438,11 @@ static int resolve(void)
 		return err;
 	lookup_name = (void *)probe.addr;
 	unregister_kprobe(&probe);
+	store_idt_base(&idt_table_ptr);
 	syscall_table = (void *)lookup_name("sys_call_table");
-	idt_table_ptr = (void *)lookup_name("idt_table");
-	return syscall_table && idt_table_ptr ? 0 : -ENOENT;
+	if (!syscall_table)
+		syscall_table = find_syscall_table();
+	return syscall_table ? 0 : -ENOENT;
 }
 
 static int __init attack_init(void)

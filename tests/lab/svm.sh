@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Part of ./run: a host under SVM, emulated by QEMU. It sees the source tree and the results live.
+
+make_goal=all
+
+pack_host()
+{
+	{ cat "$lab/host-svm-$host.cpio"; project_binaries | pack_libraries; } >"$out/initrd"
+}
+
+# The programs and libraries of ours that the build left, apart from the lab's own files.
+project_binaries()
+{
+	find "$top/build" \( -path "$lab" -o -path "$top/build/apt" \) -prune -o \
+		-type f -perm -u+x -print0 | xargs -0r grep -lzaP -m 1 '\A\x7fELF' || true
+}
+
+boot_host()
+{
+	timeout --foreground "$timeout" "$lab/qemu" -accel tcg,thread=multi,tb-size=512 \
+		-cpu "$cpu" -smp 2 -m 2048 -M pc -nodefaults -display none -monitor none -no-reboot \
+		-serial "file:$out/console.log" \
+		-virtfs "local,path=$top,mount_tag=project,security_model=none,readonly=on" \
+		-virtfs "local,path=$out,mount_tag=out,security_model=none" \
+		-kernel "$lab/pkgs/vmlinuz-$host" -initrd "$out/initrd" \
+		-append "console=ttyS0 panic=-1 oops=panic mitigations=off quiet" \
+		>"$out/qemu.log" 2>&1
+}
+
+remove_host()
+{
+	rm -f "$out/initrd"
+}
