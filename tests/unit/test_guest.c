@@ -35,6 +35,14 @@
 #define guest_judge tested_guest_judge
 #define guest_judge_pushed tested_guest_judge_pushed
 #define guest_close_findings tested_guest_close_findings
+#define guest_track tested_guest_track
+#define guest_tracking_stopped tested_guest_tracking_stopped
+#define guest_write tested_guest_write
+#define guest_tell_writes tested_guest_tell_writes
+#define guest_writes_lost tested_guest_writes_lost
+#define check_is_tracked tested_check_is_tracked
+#define tracking_name tested_tracking_name
+#define view_offset tested_view_offset
 #define view_aim tested_view_aim
 #define view_copy tested_view_copy
 #define view_same_place tested_view_same_place
@@ -64,6 +72,13 @@ static int fake_syscall_table_find(struct ka_vm *vm, const struct ka_kernel *ker
 				   struct ka_syscall_table *ret_table);
 static const struct ka_vm_info *fake_vm_info(const struct ka_vm *vm);
 static void fake_close(struct ka_vm *vm);
+static int fake_track_begin(struct ka_vm *vm);
+static int fake_tracker_pid(struct ka_vm *vm, pid_t *ret_pid);
+static int fake_track(struct ka_vm *vm, uint64_t gpa, size_t len, unsigned int flags,
+		      uint64_t cookie);
+static int fake_untrack(struct ka_vm *vm, uint64_t gpa, uint64_t len);
+static int fake_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max,
+			size_t *ret_count);
 
 /* With arguments, since some structs have the same names. */
 #define ka_registers_read_all(vm, registers, max, count)                                           \
@@ -77,11 +92,18 @@ static void fake_close(struct ka_vm *vm);
 	fake_syscall_table_find(vm, kernel, kind, table)
 #define ka_vm_info(vm) fake_vm_info(vm)
 #define ka_close(vm) fake_close(vm)
+#define ka_track_begin(vm) fake_track_begin(vm)
+#define ka_tracker_pid(vm, pid) fake_tracker_pid(vm, pid)
+#define ka_track(vm, gpa, len, flags, cookie) fake_track(vm, gpa, len, flags, cookie)
+#define ka_untrack(vm, gpa, len) fake_untrack(vm, gpa, len)
+#define ka_tracked(vm, tracked, max, count) fake_tracked(vm, tracked, max, count)
 
 #include "monitor/guest.c"
 #include "monitor/guest_judge.c"
 #include "monitor/guest_record.c"
 #include "monitor/guest_scan.c"
+#include "monitor/guest_track.c"
+#include "monitor/guest_writes.c"
 #include "monitor/view.c"
 
 /* ---- the guest ----------------------------------------------------------------------------- */
@@ -118,7 +140,7 @@ static struct fake {
 	uint64_t slide;
 	uint32_t system_state;
 	bool gone, user_cr3, kernel_hidden;
-	uint32_t syscalls; /* entries that the table seems to have */
+	uint32_t syscalls;     /* entries that the table seems to have */
 	bool tells_symbols;    /* its memory holds those of its kernel */
 	unsigned int searches; /* of its memory */
 	char build_id[41];
@@ -128,6 +150,12 @@ static struct fake {
 	uint64_t torn_gpa, torn_value;
 	unsigned int reads;
 	struct ka_symbols *symbols;
+	/* Write tracking. */
+	struct ka_tracked tracked[TRACKED_RANGES_MAX];
+	size_t tracked_count;
+	bool tracks, stopped, dirty_logged;
+	pid_t holder; /* somebody else */
+	uint64_t refused_gpa;
 } fake;
 
 static uint8_t *page(unsigned int number)
@@ -269,6 +297,60 @@ static void fake_close(struct ka_vm *vm)
 	(void)vm;
 }
 
+static int fake_track_begin(struct ka_vm *vm)
+{
+	(void)vm;
+	if (fake.holder)
+		return -EBUSY;
+	fake.tracks = true;
+	fake.stopped = false;
+	fake.tracked_count = 0;
+	return 0;
+}
+
+static int fake_tracker_pid(struct ka_vm *vm, pid_t *ret_pid)
+{
+	(void)vm;
+	*ret_pid = fake.holder;
+	return 0;
+}
+
+static int fake_track(struct ka_vm *vm, uint64_t gpa, size_t len, unsigned int flags,
+		      uint64_t cookie)
+{
+	(void)vm;
+	cr_assert(fake.tracks);
+	cr_assert_leq(gpa % PAGE + len, (size_t)PAGE, "crosses a frame");
+	if (fake.stopped)
+		return -ESHUTDOWN;
+	if (fake.refused_gpa == gpa)
+		return -ENXIO;
+	if (fake.dirty_logged && flags & KA_TRACK_PROTECT)
+		return -EBUSY;
+	fake.tracked[fake.tracked_count++] =
+		(struct ka_tracked){ .gpa = gpa, .len = len, .flags = flags, .cookie = cookie };
+	return 0;
+}
+
+static int fake_untrack(struct ka_vm *vm, uint64_t gpa, uint64_t len)
+{
+	(void)vm;
+	for (size_t i = 0; i < fake.tracked_count; i++)
+		if (fake.tracked[i].gpa == gpa && fake.tracked[i].len == len) {
+			fake.tracked[i] = fake.tracked[--fake.tracked_count];
+			return 0;
+		}
+	return -ENOENT;
+}
+
+static int fake_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max, size_t *ret_count)
+{
+	(void)vm;
+	*ret_count = fake.tracked_count < max ? fake.tracked_count : max;
+	memcpy(tracked, fake.tracked, *ret_count * sizeof(*tracked));
+	return 0;
+}
+
 static void gate_put(unsigned int page_number, unsigned int vector, uint64_t handler)
 {
 	uint64_t raw[2] = { 0x00008e0000100000, 0 };
@@ -395,6 +477,7 @@ static void setup(void)
 	close(fd);
 	watch = (struct watch){ .stream = &stream,
 				.push_exact = true,
+				.realtime_reason = "--no-realtime",
 				.interval_ns = NS_PER_S,
 				.symbols = (const struct ka_symbols *const *)&fake.symbols,
 				.symbols_count = 1 };
@@ -1366,4 +1449,353 @@ GUEST_TEST(quiet_cycles_read_once_and_tell_nothing)
 	cycles(100);
 	cr_assert_eq(fake.reads, reads + 100);
 	cr_assert_eq(json_array_size(events), before);
+}
+
+/* ---- writes --------------------------------------------------------------------------------- */
+
+static const uint64_t module_rip = 0xffffffffc0001234;
+
+/* A write by the guest's second vCPU, as the module tells it. */
+static void guest_writes(void *to, const void *bytes, uint32_t len, uint32_t flags)
+{
+	struct ka_write write = {
+		.gpa = (uint64_t)((uint8_t *)to - fake.memory),
+		.rip = module_rip,
+		.time_ns = clock_mono(),
+		.vcpu = 1,
+		.len = len,
+		.flags = flags,
+	};
+
+	memcpy(write.old_bytes, to, len);
+	memcpy(write.new_bytes, bytes, len);
+	if (!(flags & KA_WRITE_UNDONE))
+		memcpy(to, bytes, len);
+	guest_write(guest, &write);
+}
+
+static void entry_write(unsigned int number, uint64_t value, uint32_t flags)
+{
+	guest_writes(syscall_entry(number), &value, sizeof(value), flags);
+	guest_tell_writes(guest, clock_mono());
+}
+
+static const struct ka_tracked *tracked_at(uint64_t gpa)
+{
+	for (size_t i = 0; i < fake.tracked_count; i++)
+		if (fake.tracked[i].gpa == gpa)
+			return &fake.tracked[i];
+	return NULL;
+}
+
+/* The IDT, and a system call table on two pages. */
+enum { TRACKED = 3 };
+
+static const uint64_t gpa_idt = P_IDT * PAGE, gpa_syscalls = P_SYSCALLS * PAGE + 0x300,
+		      gpa_syscalls_2 = (P_SYSCALLS + 1) * PAGE;
+
+static void realtime_baseline(void)
+{
+	watch.realtime = true;
+	baseline();
+}
+
+/* Of a check in monitor.health: whether its writes are told, or why not. */
+static void writes_are(enum check_id check, const char *state, const char *reason)
+{
+	json_t *json = report_check_state(guest, &guest->vcpus[0], check);
+
+	cr_assert_str_eq(text_at(json, "writes", "state"), state);
+	cr_assert_str_eq(text_at(json, "writes", "reason"), reason);
+	json_decref(json);
+}
+
+GUEST_TEST(tables_are_tracked_once_the_kernel_is_up)
+{
+	watch.realtime = true;
+	fake.system_state = 1;
+	cycles(4);
+	cr_assert_not(fake.tracks);
+	writes_are(CHECK_IDT, "off", "the guest's kernel is not up");
+	fake.system_state = 3;
+	cycles(1);
+	cr_assert_eq(fake.tracked_count, TRACKED);
+	cr_assert_eq(tracked_at(gpa_idt)->len, PAGE);
+	cr_assert_eq(tracked_at(gpa_syscalls)->len + tracked_at(gpa_syscalls_2)->len, 8 * SYSCALLS);
+	cr_assert_eq(tracked_at(gpa_idt)->flags, 0);
+	writes_are(CHECK_IDT, "tracked", "(none)");
+	cr_assert_eq(json_array_size(json_object_get(last_event("coverage.changed", 0), "writes")),
+		     2);
+}
+
+GUEST_TEST(nothing_is_tracked_unless_asked_for)
+{
+	baseline();
+	cr_assert_not(fake.tracks);
+	writes_are(CHECK_SYSCALL_TABLE, "off", "--no-realtime");
+}
+
+GUEST_TEST(write_is_told_with_its_writer_and_not_again_by_the_poll)
+{
+	uint64_t before;
+	json_t *event;
+
+	realtime_baseline();
+	before = *syscall_entry(59);
+	entry_write(59, gva_other, 0);
+	event = violation(1, "syscall_entry", 59, 0);
+	cr_assert_str_eq(json_string_value(json_object_get(event, "detected_by")), "write");
+	cr_assert_str_eq(text_at(event, "expected", "symbol"), "__x64_sys_59");
+	cr_assert_str_eq(text_at(event, "observed", "value"), "0xffffc90000000000");
+	cr_assert_str_eq(text_at(event, "write", "rip"), "0xffffffffc0001234");
+	cr_assert_str_eq(text_at(event, "write", "owner"), "module");
+	cr_assert_str_eq(text_at(event, "write", "new"), "00000000"
+							 "00c9ffff");
+	cr_assert_eq(number_at(event, "write", "vcpu"), 1);
+	cr_assert_eq(number_at(event, "write", "length"), 8);
+	cr_assert_eq(number_at(event, "write", "count"), 1);
+	cycles(3);
+	violation(1, "syscall_entry", 59, 0);
+	guest_tell_writes(guest, UINT64_MAX); /* the window after the first is over */
+	entry_write(59, before, 0);
+	guest_tell_writes(guest, UINT64_MAX);
+	cr_assert_eq(events_of("integrity.restored"), 1);
+	cr_assert_eq(guest->findings.count, 0);
+	cycles(2);
+	cr_assert_eq(events_of("integrity.violation"), 1);
+	cr_assert_eq(events_of("integrity.restored"), 1);
+}
+
+GUEST_TEST(hook_that_was_set_and_removed_between_two_polls_is_told)
+{
+	uint64_t gate[2], hooked[2];
+
+	realtime_baseline();
+	memcpy(gate, page(P_IDT) + 16 * 14, 16);
+	memcpy(hooked, gate, 16);
+	idt_gate_set_handler(true, hooked, gva_other);
+	/* As Linux writes a gate, in two halves; all in one window. */
+	guest_writes(page(P_IDT) + 16 * 14, hooked, 8, 0);
+	guest_writes(page(P_IDT) + 16 * 14 + 8, hooked + 1, 8, 0);
+	guest_writes(page(P_IDT) + 16 * 14, gate, 8, 0);
+	guest_writes(page(P_IDT) + 16 * 14 + 8, gate + 1, 8, 0);
+	guest_tell_writes(guest, UINT64_MAX);
+	cr_assert_eq(number_at(violation(1, "idt_gate", 14, 0), "write", "count"), 4);
+	cr_assert_eq(events_of("integrity.restored"), 1);
+	cycles(2);
+	cr_assert_eq(events_of("integrity.violation"), 1);
+}
+
+GUEST_TEST(write_across_entries_concerns_each)
+{
+	uint64_t value = 0;
+
+	realtime_baseline();
+	guest_writes((uint8_t *)syscall_entry(10) + 6, &value, 4, 0);
+	guest_tell_writes(guest, clock_mono());
+	cr_assert_eq(events_of("integrity.violation"), 2);
+	cr_assert_eq(number_at(last_event("integrity.violation", 1), "object", "index"), 10);
+	cr_assert_eq(number_at(last_event("integrity.violation", 0), "object", "index"), 11);
+	/* What the event says is there is what a poll finds. */
+	cycles(3);
+	cr_assert_eq(events_of("integrity.violation"), 2);
+}
+
+GUEST_TEST(undone_write_is_a_finding_that_is_restored_at_once)
+{
+	json_t *event;
+
+	watch.protect[CHECK_SYSCALL_TABLE] = true;
+	realtime_baseline();
+	cr_assert_eq(tracked_at(gpa_syscalls)->flags, KA_TRACK_PROTECT);
+	cr_assert_eq(tracked_at(gpa_idt)->flags, 0);
+	writes_are(CHECK_SYSCALL_TABLE, "protected", "(none)");
+	entry_write(39, gva_other, KA_WRITE_UNDONE);
+	event = violation(1, "syscall_entry", 39, 0);
+	cr_assert_str_eq(json_string_value(json_object_get(event, "action")), "undone");
+	cr_assert_str_eq(text_at(event, "observed", "value"), "0xffffc90000000000");
+	cr_assert_eq(events_of("integrity.restored"), 1);
+	cycles(2);
+	cr_assert_eq(events_of("integrity.violation"), 1);
+	/* Protection goes on. */
+	cr_assert_eq(tracked_at(gpa_syscalls)->flags, KA_TRACK_PROTECT);
+}
+
+GUEST_TEST(what_differs_already_is_not_kept_by_protection)
+{
+	uint64_t before;
+
+	watch.protect[CHECK_SYSCALL_TABLE] = true;
+	realtime_baseline();
+	/* By a device: no write is told. */
+	before = *syscall_entry(39);
+	*syscall_entry(39) = gva_other;
+	cycles(2);
+	violation(1, "syscall_entry", 39, 0);
+	cr_assert_eq(tracked_at(gpa_syscalls)->flags, 0);
+	writes_are(CHECK_SYSCALL_TABLE, "tracked", "not protected: a finding is open");
+	entry_write(39, before, 0);
+	cycles(1);
+	cr_assert_eq(tracked_at(gpa_syscalls)->flags, KA_TRACK_PROTECT);
+}
+
+GUEST_TEST(protection_stands_aside_for_a_live_migration)
+{
+	watch.protect[CHECK_IDT] = true;
+	fake.dirty_logged = true;
+	realtime_baseline();
+	cr_assert_eq(tracked_at(gpa_idt)->flags, 0);
+	writes_are(CHECK_IDT, "tracked", "not protected: live migration");
+	fake.dirty_logged = false;
+	cycles(1);
+	cr_assert_eq(tracked_at(gpa_idt)->flags, KA_TRACK_PROTECT);
+}
+
+/* The poll may see a value before the record of its write is read. */
+GUEST_TEST(poll_that_differs_waits_for_the_write_behind_it)
+{
+	uint64_t hook = gva_other, old;
+	struct ka_write write = { .len = 8, .rip = module_rip };
+
+	realtime_baseline();
+	old = *syscall_entry(7);
+	*syscall_entry(7) = hook;
+	cycles(1);
+	cr_assert(guest->check_now);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	write.gpa = gpa_syscalls + 8 * 7;
+	write.time_ns = clock_mono();
+	memcpy(write.old_bytes, &old, 8);
+	memcpy(write.new_bytes, &hook, 8);
+	guest_write(guest, &write);
+	guest_tell_writes(guest, clock_mono());
+	cycles(3);
+	cr_assert_str_eq(json_string_value(json_object_get(violation(1, "syscall_entry", 7, 0),
+							   "detected_by")),
+			 "write");
+}
+
+GUEST_TEST(without_a_write_the_next_poll_decides)
+{
+	realtime_baseline();
+	*syscall_entry(7) = gva_other;
+	cycles(2);
+	cr_assert_str_eq(json_string_value(json_object_get(violation(1, "syscall_entry", 7, 0),
+							   "detected_by")),
+			 "poll");
+	cr_assert_not(guest->check_now);
+}
+
+GUEST_TEST(same_bytes_over_themselves_are_no_change)
+{
+	realtime_baseline();
+	entry_write(39, *syscall_entry(39), 0);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	cr_assert_eq(guest->folds.count, 0);
+}
+
+GUEST_TEST(burst_is_folded_and_counted)
+{
+	uint64_t before, told = 0;
+	size_t i;
+	json_t *event;
+
+	realtime_baseline();
+	before = *syscall_entry(39);
+	for (unsigned int n = 0; n < 10000; n++) {
+		uint64_t value = n % 2 ? before : gva_other;
+
+		guest_writes(syscall_entry(39), &value, sizeof(value), 0);
+		guest_tell_writes(guest, clock_mono());
+	}
+	guest_tell_writes(guest, UINT64_MAX);
+	json_array_foreach(events, i, event) told += (uint64_t)number_at(event, "write", "count");
+	cr_assert_geq(told, 9999); /* the last report may be of one that restores */
+	cr_assert_lt(events_of("integrity.violation"), 30);
+	cr_assert_eq(guest->findings.count, 0);
+}
+
+GUEST_TEST(tracking_follows_a_reboot)
+{
+	realtime_baseline();
+	fake.registers[0].cr0 = 0x60000010;
+	fake.stopped = true;
+	guest_tracking_stopped(guest, UINT64_MAX, KA_STOP_KERNEL);
+	writes_are(CHECK_IDT, "off", "the guest left its kernel: reset, kexec, or an emptied IDT");
+	cycles(2);
+	cr_assert_eq(guest->range_count, 0);
+	boot(0x3400000);
+	cycles(3);
+	cr_assert_eq(guest->generation, 2);
+	cr_assert_not(fake.stopped);
+	cr_assert_eq(fake.tracked_count, TRACKED);
+	writes_are(CHECK_IDT, "tracked", "(none)");
+	cr_assert_eq(events_of("integrity.violation"), 0);
+}
+
+/* The stop is in the kernel at once, and told later. */
+GUEST_TEST(stop_that_is_not_told_yet_is_noticed)
+{
+	watch.realtime = true;
+	cycles(2);
+	fake.stopped = true;
+	fake.tracks = true;
+	guest->tracks = true;
+	cycles(1);
+	cr_assert_eq(fake.tracked_count, 0);
+	writes_are(CHECK_IDT, "off", "the guest left its kernel: reset, kexec, or an emptied IDT");
+	cycles(1);
+	cr_assert_eq(fake.tracked_count, TRACKED);
+}
+
+GUEST_TEST(hot_frame_is_given_up_and_the_others_are_not)
+{
+	realtime_baseline();
+	fake_untrack(NULL, gpa_idt, PAGE);
+	guest_tracking_stopped(guest, gpa_idt, KA_STOP_HOT);
+	cycles(2);
+	cr_assert_null(tracked_at(gpa_idt));
+	cr_assert_not_null(tracked_at(gpa_syscalls));
+	writes_are(CHECK_IDT, "off", "written too often: tried again after a minute");
+	writes_are(CHECK_SYSCALL_TABLE, "tracked", "(none)");
+	guest->tracking[CHECK_IDT].hot_until_ns = 1;
+	cycles(1);
+	cr_assert_not_null(tracked_at(gpa_idt));
+}
+
+GUEST_TEST(holder_of_the_tracking_is_named)
+{
+	fake.holder = 4711;
+	realtime_baseline();
+	writes_are(CHECK_IDT, "off", "held by process 4711");
+	fake.holder = 0;
+	cycles(1);
+	writes_are(CHECK_IDT, "tracked", "(none)");
+}
+
+GUEST_TEST(refused_frame_costs_its_check_only)
+{
+	fake.refused_gpa = gpa_idt;
+	realtime_baseline();
+	writes_are(CHECK_IDT, "off", "no RAM is there");
+	writes_are(CHECK_SYSCALL_TABLE, "tracked", "(none)");
+}
+
+GUEST_TEST(lost_writes_are_counted_and_lost_stops_noticed)
+{
+	realtime_baseline();
+	fake.tracked_count = 0;
+	guest_writes_lost(guest, 17);
+	cr_assert_eq(guest->writes_lost, 17);
+	cycles(1);
+	cr_assert_eq(fake.tracked_count, TRACKED);
+}
+
+GUEST_TEST(writes_of_a_kernel_that_comes_up_are_not_judged)
+{
+	realtime_baseline();
+	fake.registers[0].cr0 = 0x60000010;
+	pushed(0, KA_CHANGED_CR0);
+	entry_write(39, gva_other, 0);
+	cr_assert_eq(events_of("integrity.violation"), 0);
 }

@@ -27,4 +27,10 @@ static inline uint64_t clock_mono(void)
 	return clock_ns(CLOCK_MONOTONIC);
 }
 
+/* From the monotonic clock to the time of day. */
+static inline uint64_t clock_real_of(uint64_t mono_ns)
+{
+	return clock_real() - (clock_mono() - mono_ns);
+}
+
 #endif

@@ -83,6 +83,7 @@ void guest_free(struct guest *guest)
 	reader_deinit(&guest->reader);
 	finding_table_deinit(&guest->findings);
 	guest_reference_drop(guest);
+	fold_table_deinit(&guest->folds);
 	ka_symbols_free(guest->own_symbols);
 	ka_close(guest->vm);
 	free(guest);
@@ -217,6 +218,17 @@ static void judge_held(struct guest *guest)
 	}
 }
 
+/*
+ * A write that is tracked tells who wrote: where one may be behind this difference, and is not told
+ * yet, it goes first, and a cycle follows.
+ */
+static bool wait_for_writes(struct guest *guest)
+{
+	guest->writes_first = guest->range_count && !guest->findings.count && !guest->writes_first;
+	guest->check_now |= guest->writes_first;
+	return guest->writes_first;
+}
+
 static int watch_cycle(struct guest *guest)
 {
 	int r;
@@ -226,6 +238,8 @@ static int watch_cycle(struct guest *guest)
 	/* A torn read, or registers and page tables of different moments: the second read decides.
 	 */
 	if (!r && guest_differs(guest)) {
+		if (wait_for_writes(guest))
+			return 0;
 		r = guest_scan_registers(guest);
 		if (!r)
 			r = watch_read(guest);
@@ -239,6 +253,7 @@ static int watch_cycle(struct guest *guest)
 			return 0;
 		}
 	}
+	guest->writes_first = false;
 	if (r < 0) {
 		stale_all(guest, scan_reason(r));
 		return r;
@@ -281,6 +296,7 @@ int guest_cycle(struct guest *guest)
 		r = watch_cycle(guest);
 	else
 		guest_record(guest);
+	guest_track(guest);
 	guest->cycle_us = (clock_mono() - begin) / NS_PER_US;
 	report_coverage(guest);
 	return r == -EOWNERDEAD ? r : 0;

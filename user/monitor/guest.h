@@ -6,6 +6,7 @@
 #include "content.h"
 #include "event.h"
 #include "finding.h"
+#include "fold.h"
 #include "reference.h"
 #include "store.h"
 #include "view.h"
@@ -19,12 +20,15 @@ struct watch {
 	struct references *references; /* of the store; NULL: none are used */
 	const struct ka_symbols *const *symbols;
 	size_t symbols_count;
-	bool push_exact;	 /* each change of a watched register is pushed */
-	const char *push_reason; /* why not */
+	bool push_exact;	     /* each change of a watched register is pushed */
+	const char *push_reason;     /* why not */
+	bool realtime;		     /* writes are told as they happen */
+	const char *realtime_reason; /* why not */
+	bool protect[CHECKS];	     /* and undone */
 	uint64_t interval_ns;
 };
 
-enum { SYSCALL_TABLES = 2 };
+enum { SYSCALL_TABLES = 2, TRACKED_RANGES_MAX = 64 };
 
 enum vcpu_phase {
 	VCPU_NEW,      /* no baseline of it yet */
@@ -67,6 +71,23 @@ struct guest_table {
 	bool known;
 	struct ka_syscall_table where;
 	struct view expected, observed;
+};
+
+enum tracking_state { TRACKING_OFF, TRACKING_ON, TRACKING_PROTECTED };
+
+/* Whether writes to a check's tables are told as they happen, or undone. */
+struct tracking {
+	enum tracking_state state, reported;
+	char reason[72];
+	uint64_t hot_until_ns; /* not tracked before; CLOCK_MONOTONIC */
+};
+
+/* Memory whose writes are tracked now. */
+struct tracked_range {
+	uint64_t gpa;
+	uint32_t len;
+	enum check_id check;
+	bool protect;
 };
 
 struct guest {
@@ -112,7 +133,13 @@ struct guest {
 	size_t registers_max;
 	struct reader reader;
 	struct finding_table findings;
-	bool changed_coverage;
+	bool tracks; /* has the right to track its writes */
+	struct tracked_range ranges[TRACKED_RANGES_MAX];
+	size_t range_count;
+	struct tracking tracking[CHECKS];
+	struct fold_table folds;
+	uint64_t writes_lost;  /* not judged: told to nobody */
+	bool writes_first;     /* a poll that differs waits for what is told of writes */
 	uint64_t changes_lost; /* pushes lost since the last cycle */
 	unsigned int pushes;   /* that were judged, since pushes_since_ns */
 	uint64_t pushes_since_ns;
@@ -128,6 +155,13 @@ void guest_free(struct guest *guest);
 int guest_cycle(struct guest *guest);
 /* A pushed change of registers. Sets check_now if a cycle should follow at once. */
 void guest_push(struct guest *guest, const struct ka_registers *registers, uint32_t changed);
+
+/* A tracked write; guest_tell_writes() tells what is due, and guest->folds when that is. */
+void guest_write(struct guest *guest, const struct ka_write *write);
+void guest_tell_writes(struct guest *guest, uint64_t now_ns);
+/* Tracking of a frame (UINT64_MAX: of all) has ended by itself. */
+void guest_tracking_stopped(struct guest *guest, uint64_t gpa, enum ka_stop_reason reason);
+void guest_writes_lost(struct guest *guest, uint64_t count);
 
 /* Is every check of every vCPU seen? Is none? */
 bool guest_complete(const struct guest *guest);
@@ -152,6 +186,12 @@ bool guest_kernel_found(struct guest *guest);
 bool guest_kernel_replaced(struct guest *guest);
 /* Reads in a row and time that are needed. */
 bool record_is_due(enum kernel_certainty certainty, unsigned int still, uint64_t still_ns);
+
+/* guest_track.c: tracks what should be, now. */
+void guest_track(struct guest *guest);
+const char *tracking_name(enum tracking_state state);
+/* Can writes to this check's objects be tracked? */
+bool check_is_tracked(enum check_id check);
 
 /* guest_judge.c: comparisons. */
 bool guest_differs(const struct guest *guest);

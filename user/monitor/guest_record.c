@@ -743,6 +743,9 @@ void guest_record_vcpu(struct guest *guest, struct guest_vcpu *vcpu)
 
 void guest_wait_for_boot(struct guest *guest)
 {
+	/* What was written to the kernel that ends now. */
+	guest_tell_writes(guest, UINT64_MAX);
+	fold_table_deinit(&guest->folds);
 	guest->phase = GUEST_WAITING;
 	guest->reset_seen = guest->going_down = guest->kernel_found = guest->unannounced = false;
 	guest->emptied_ns = 0;

@@ -29,6 +29,15 @@ static struct ka_counters host_counters(const struct health_view *view)
 	return counters;
 }
 
+static uint64_t writes_lost(const struct health *health, const struct health_view *view)
+{
+	uint64_t lost = health->writes_lost_before;
+
+	for (size_t i = 0; i < view->count; i++)
+		lost += view->guests[i]->writes_lost;
+	return lost;
+}
+
 static const char *judge(const struct health *health, const struct health_view *view, size_t ok)
 {
 	struct ka_counters counters = host_counters(view);
@@ -36,6 +45,7 @@ static const char *judge(const struct health *health, const struct health_view *
 
 	outputs_health(view->outputs, &outputs);
 	return ok < view->count || counters.ringbuf_lost > health->lost ||
+			       writes_lost(health, view) > health->writes_lost ||
 			       outputs.dropped > health->dropped || outputs.failing ||
 			       health->cycles_missed > health->missed
 		       ? "degraded"
@@ -83,10 +93,11 @@ static void emit_part(const struct part *part, json_t *check_states)
 				      (json_int_t)health->cycles_missed, "pushed",
 				      (json_int_t)health->cycles_pushed));
 	json_object_set_new(event, "bpf",
-			    json_pack("{s:I, s:I, s:I}", "ringbuf_lost",
+			    json_pack("{s:I, s:I, s:I, s:I}", "ringbuf_lost",
 				      (json_int_t)counters.ringbuf_lost, "state_busy",
 				      (json_int_t)counters.state_busy, "read_errors",
-				      (json_int_t)counters.read_errors));
+				      (json_int_t)counters.read_errors, "writes_lost",
+				      (json_int_t)writes_lost(health, view)));
 	json_object_set_new(event, "sinks", outputs_sinks_json(view->outputs));
 	if (outputs_spool_json(view->outputs))
 		json_object_set_new(event, "spool", outputs_spool_json(view->outputs));
@@ -138,6 +149,7 @@ void health_tell(struct health *health, const struct health_view *view, const ch
 	health->ok = part.ok;
 	health->blind = part.blind;
 	health->lost = host_counters(view).ringbuf_lost;
+	health->writes_lost = writes_lost(health, view);
 	health->dropped = outputs.dropped;
 	health->missed = health->cycles_missed;
 	health->told_mono_ns = clock_mono();

@@ -8,11 +8,12 @@
 
 struct health {
 	uint64_t cycles_done, cycles_late, cycles_missed, cycles_pushed;
-	uint64_t told_mono_ns; /* last time */
+	uint64_t writes_lost_before; /* of VMs that are gone */
+	uint64_t told_mono_ns;	     /* last time */
 	/* As last told, to notice a change. */
 	const char *state;
 	size_t total, ok, blind;
-	uint64_t lost, dropped, missed;
+	uint64_t lost, dropped, missed, writes_lost;
 };
 
 /* What it looks at. */

@@ -45,10 +45,27 @@ struct watched {
 /* What ka_host_dispatch() tells is worked on after it returned: it is not to be called back into.
  */
 struct pending {
-	enum { PENDING_APPEARED, PENDING_GONE, PENDING_PUSHED } kind;
+	enum {
+		PENDING_APPEARED,
+		PENDING_GONE,
+		PENDING_PUSHED,
+		PENDING_WRITTEN,
+		PENDING_STOPPED,
+		PENDING_WRITES_LOST,
+	} kind;
 	uint64_t key;
-	uint32_t changed;
-	struct ka_registers registers;
+	union {
+		struct {
+			uint32_t changed;
+			struct ka_registers registers;
+		} pushed;
+		struct ka_write write;
+		struct {
+			uint64_t gpa;
+			enum ka_stop_reason reason;
+		} stopped;
+		uint64_t lost;
+	};
 };
 
 struct monitor {
@@ -60,7 +77,7 @@ struct monitor {
 	struct store *store;
 	struct outputs *outputs;
 	sd_event *event;
-	sd_event_source *host_source, *tick;
+	sd_event_source *host_source, *tick, *writes_timer;
 	const struct ka_symbols **symbols;
 	struct watched **watched;
 	struct guest **guests; /* the same, for the health report */
@@ -70,7 +87,7 @@ struct monitor {
 	uint64_t pushes_lost;
 	uint64_t watchdog_us, watchdog_fed_us, once_end_ns;
 	bool stopping, told_first;
-	char push_reason[200];
+	char push_reason[200], realtime_reason[200];
 	enum monitor_exit status;
 };
 
@@ -130,6 +147,7 @@ static void watched_free(struct watched *watched)
 static void watched_remove(struct monitor *monitor, struct watched *watched, const char *reason)
 {
 	report_gone(watched->guest, reason);
+	monitor->health.writes_lost_before += watched->guest->writes_lost;
 	for (size_t i = 0; i < monitor->count; i++)
 		if (monitor->watched[i] == watched)
 			monitor->watched[i] = monitor->watched[--monitor->count];
@@ -207,6 +225,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *ctx)
 	if (!watched_cycle(monitor, watched))
 		return 0;
 	monitor->health.cycles_done++;
+	if (watched->guest->check_now)
+		dispatch(monitor);
 	if (!monitor->told_first && all_seen_once(monitor)) {
 		monitor->told_first = true;
 		tell_health(monitor, NULL);
@@ -313,8 +333,36 @@ static void on_pushed(void *ctx, uint64_t key, const struct ka_registers *regist
 		monitor->pushes_lost++;
 		return;
 	}
-	pending->registers = *registers;
-	pending->changed = changed;
+	pending->pushed.registers = *registers;
+	pending->pushed.changed = changed;
+}
+
+static void on_lost_writes(void *ctx, uint64_t key, uint64_t count)
+{
+	struct pending *pending = pending_add(ctx, PENDING_WRITES_LOST, key);
+
+	if (pending)
+		pending->lost = count;
+}
+
+static void on_written(void *ctx, uint64_t key, const struct ka_write *write)
+{
+	struct pending *pending = pending_add(ctx, PENDING_WRITTEN, key);
+
+	if (pending)
+		pending->write = *write;
+	else
+		on_lost_writes(ctx, key, 1);
+}
+
+static void on_stopped(void *ctx, uint64_t key, uint64_t gpa, enum ka_stop_reason reason)
+{
+	struct pending *pending = pending_add(ctx, PENDING_STOPPED, key);
+
+	if (!pending)
+		return;
+	pending->stopped.gpa = gpa;
+	pending->stopped.reason = reason;
 }
 
 static void on_lost(void *ctx, uint64_t count)
@@ -328,10 +376,54 @@ static void pending_run(struct monitor *monitor, const struct pending *pending)
 
 	if (pending->kind == PENDING_APPEARED)
 		guest_appeared(monitor, pending->key);
-	else if (pending->kind == PENDING_GONE && watched)
+	if (!watched)
+		return;
+	switch (pending->kind) {
+	case PENDING_APPEARED:
+		return;
+	case PENDING_GONE:
 		watched_remove(monitor, watched, "exited");
-	else if (pending->kind == PENDING_PUSHED && watched)
-		guest_push(watched->guest, &pending->registers, pending->changed);
+		return;
+	case PENDING_PUSHED:
+		guest_push(watched->guest, &pending->pushed.registers, pending->pushed.changed);
+		return;
+	case PENDING_WRITTEN:
+		guest_write(watched->guest, &pending->write);
+		return;
+	case PENDING_STOPPED:
+		guest_tracking_stopped(watched->guest, pending->stopped.gpa,
+				       pending->stopped.reason);
+		return;
+	case PENDING_WRITES_LOST:
+		guest_writes_lost(watched->guest, pending->lost);
+		return;
+	}
+}
+
+/* What is due now, and when to look again. */
+static void tell_writes(struct monitor *monitor)
+{
+	uint64_t next_ns = UINT64_MAX;
+
+	for (size_t i = 0; i < monitor->count; i++) {
+		struct guest *guest = monitor->watched[i]->guest;
+		uint64_t guest_ns;
+
+		guest_tell_writes(guest, clock_mono());
+		guest_ns = fold_next_ns(&guest->folds);
+		next_ns = guest_ns < next_ns ? guest_ns : next_ns;
+	}
+	if (next_ns == UINT64_MAX)
+		return;
+	sd_event_source_set_time(monitor->writes_timer, next_ns / NS_PER_US + 1);
+	sd_event_source_set_enabled(monitor->writes_timer, SD_EVENT_ONESHOT);
+}
+
+static int on_writes_timer(sd_event_source *source, uint64_t usec, void *ctx)
+{
+	(void)source, (void)usec;
+	tell_writes(ctx);
+	return 0;
 }
 
 static void dispatch(struct monitor *monitor)
@@ -341,6 +433,9 @@ static void dispatch(struct monitor *monitor)
 		.vm_gone = on_gone,
 		.registers_changed = on_pushed,
 		.changes_lost = on_lost,
+		.guest_wrote = on_written,
+		.tracking_stopped = on_stopped,
+		.writes_lost = on_lost_writes,
 	};
 	int r = ka_host_dispatch(monitor->host, &events, monitor);
 
@@ -352,6 +447,7 @@ static void dispatch(struct monitor *monitor)
 	for (size_t i = 0; i < monitor->pending_count; i++)
 		pending_run(monitor, &monitor->pending[i]);
 	monitor->pending_count = 0;
+	tell_writes(monitor);
 	/* From the end: a guest that is gone is replaced by the last one. */
 	for (size_t i = monitor->count; i-- > 0;)
 		if (monitor->watched[i]->guest->check_now &&
@@ -488,6 +584,26 @@ static const struct ka_feature *feature_find(const struct ka_probe *probe, const
 	return NULL;
 }
 
+static enum monitor_exit realtime_settle(struct monitor *monitor)
+{
+	const struct options *options = monitor->options;
+	const struct ka_feature *writes = feature_find(ka_host_features(monitor->host), "writes");
+	bool there = writes && writes->state == KA_FEATURE_ON;
+
+	memcpy(monitor->watch.protect, options->protect, sizeof(options->protect));
+	monitor->watch.realtime = there && options->realtime != REALTIME_OFF && !options->once;
+	snprintf(monitor->realtime_reason, sizeof(monitor->realtime_reason), "%s",
+		 options->once			     ? "--once"
+		 : options->realtime == REALTIME_OFF ? "--no-realtime"
+		 : writes			     ? writes->detail
+						     : "no write tracking");
+	monitor->watch.realtime_reason = monitor->realtime_reason;
+	if (there || options->realtime != REALTIME_ON)
+		return MONITOR_OK;
+	log_error("writes cannot be told as they happen: %s", monitor->realtime_reason);
+	return MONITOR_UNSUPPORTED;
+}
+
 static enum monitor_exit host_open(struct monitor *monitor)
 {
 	const struct ka_host_options options = { .pin_path = pin_path, .log = host_log };
@@ -507,7 +623,7 @@ static enum monitor_exit host_open(struct monitor *monitor)
 	snprintf(monitor->push_reason, sizeof(monitor->push_reason), "changes are not pushed: %s",
 		 push ? push->detail : "no push_exit");
 	monitor->watch.push_reason = monitor->push_reason;
-	return MONITOR_OK;
+	return realtime_settle(monitor);
 }
 
 /* Each --vm must mean one VM. One that is not there yet is waited for, but not with --once. */
@@ -605,6 +721,11 @@ static int loop_open(struct monitor *monitor)
 	if (r >= 0)
 		r = sd_event_add_time(monitor->event, &monitor->tick, CLOCK_MONOTONIC,
 				      clock_mono() / NS_PER_US + TICK_US, 0, on_tick, monitor);
+	if (r >= 0)
+		r = sd_event_add_time(monitor->event, &monitor->writes_timer, CLOCK_MONOTONIC, 0,
+				      TIMER_ACCURACY_US, on_writes_timer, monitor);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(monitor->writes_timer, SD_EVENT_OFF);
 	if (sd_watchdog_enabled(0, &monitor->watchdog_us) <= 0)
 		monitor->watchdog_us = 0;
 	return r < 0 ? r : 0;
@@ -653,6 +774,7 @@ static void monitor_deinit(struct monitor *monitor)
 	free(monitor->pending);
 	sd_event_source_disable_unref(monitor->host_source);
 	sd_event_source_disable_unref(monitor->tick);
+	sd_event_source_disable_unref(monitor->writes_timer);
 	ka_host_close(monitor->host);
 	for (size_t i = 0; i < monitor->watch.symbols_count; i++)
 		ka_symbols_free((struct ka_symbols *)monitor->symbols[i]);
@@ -673,8 +795,8 @@ enum monitor_exit monitor_run(const struct options *options)
 	if (!status)
 		status = store_start(&monitor);
 	if (!status)
-		status = sd_event_new(&monitor.event) < 0 ? MONITOR_FAILURE :
-							    outputs_start(&monitor);
+		status = sd_event_new(&monitor.event) < 0 ? MONITOR_FAILURE
+							  : outputs_start(&monitor);
 	if (!status)
 		status = host_open(&monitor);
 	if (!status)

@@ -25,6 +25,9 @@ enum option_key {
 	OPTION_REFERENCE,
 	OPTION_REFERENCE_KEY,
 	OPTION_ONCE,
+	OPTION_REALTIME,
+	OPTION_NO_REALTIME,
+	OPTION_PROTECT,
 };
 
 static const struct argp_option option_table[] = {
@@ -47,6 +50,15 @@ static const struct argp_option option_table[] = {
 	{ "reference-key", OPTION_REFERENCE_KEY, "FILE", 0,
 	  "Take only those that are signed with this public key", 0 },
 	{ "output", OPTION_OUTPUT, "FILE", 0, "Append events to FILE (default: stdout)", 0 },
+	{ "realtime", OPTION_REALTIME, NULL, 0,
+	  "Tell writes to the IDT and system call tables as they happen; fail where the kernel "
+	  "module kvmbpf_helper is not loaded (default: do so where it is)",
+	  0 },
+	{ "no-realtime", OPTION_NO_REALTIME, NULL, 0, "Find them by polling only", 0 },
+	{ "protect", OPTION_PROTECT, "syscall,idt", 0,
+	  "Undo what a guest writes to these tables, before it can make use of it; needs what "
+	  "--realtime needs",
+	  0 },
 	{ "once", OPTION_ONCE, NULL, 0, "Check all selected VMs once, and exit", 0 },
 	{ "pretty", OPTION_PRETTY, NULL, 0, "Indent the events: several lines each", 0 },
 	{ "verbose", OPTION_VERBOSE, NULL, 0, "Say more on stderr", 0 },
@@ -78,6 +90,35 @@ static void interval_parse(const char *text, struct argp_state *state, struct op
 	}
 }
 
+static void protect_parse(char *text, struct argp_state *state, struct options *options)
+{
+	char *word, *rest = text;
+
+	while ((word = strsep(&rest, ","))) {
+		if (!strcmp(word, "syscall"))
+			options->protect[CHECK_SYSCALL_TABLE] = true;
+		else if (!strcmp(word, "idt"))
+			options->protect[CHECK_IDT] = true;
+		else
+			argp_error(state, "--protect %s: not syscall or idt", word);
+	}
+}
+
+/* Protection is not to be missing silently. */
+static void realtime_settle(struct argp_state *state, struct options *options)
+{
+	bool protect = false;
+
+	for (int check = 0; check < CHECKS; check++)
+		protect |= options->protect[check];
+	if (!protect)
+		return;
+	if (options->realtime == REALTIME_OFF || options->once)
+		argp_error(state, "--protect does not go with %s",
+			   options->once ? "--once" : "--no-realtime");
+	options->realtime = REALTIME_ON;
+}
+
 static error_t option_parse(int key, char *arg, struct argp_state *state)
 {
 	struct options *options = state->input;
@@ -106,6 +147,15 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 	case OPTION_ONCE:
 		options->once = true;
 		return 0;
+	case OPTION_REALTIME:
+		options->realtime = REALTIME_ON;
+		return 0;
+	case OPTION_NO_REALTIME:
+		options->realtime = REALTIME_OFF;
+		return 0;
+	case OPTION_PROTECT:
+		protect_parse(arg, state, options);
+		return 0;
 	case OPTION_PRETTY:
 		options->pretty = true;
 		return 0;
@@ -114,6 +164,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPTION_VERSION:
 		options->version = true;
+		return 0;
+	case ARGP_KEY_END:
+		realtime_settle(state, options);
 		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "unexpected argument: %s", arg);

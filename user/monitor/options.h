@@ -3,6 +3,8 @@
 #ifndef MONITOR_OPTIONS_H
 #define MONITOR_OPTIONS_H
 
+#include "check.h"
+
 #include <kvmaccess.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,6 +21,8 @@ struct options {
 	const char *store, *output; /* output NULL: stdout */
 	const char *reference_key;  /* NULL: references need no signature */
 	bool once, pretty, version;
+	enum { REALTIME_AUTO, REALTIME_ON, REALTIME_OFF } realtime;
+	bool protect[CHECKS];
 	unsigned int verbose;
 };
 

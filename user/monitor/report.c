@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* MODULES_END of arch/x86/include/asm/pgtable_64_types.h. */
+static const uint64_t linux_modules_end = 0xffffffffff000000;
+
 /* A failed allocation leaves a member out; event_emit() fails only where nothing is left. */
 static void set(json_t *object, const char *key, json_t *value)
 {
@@ -122,8 +125,8 @@ void report_baseline(const struct guest *guest, uint64_t real_ns, uint64_t mono_
 		 guest->generation, guest->baseline_trigger);
 	/* A kexec empties the IDT first: a kernel that is just there may be an attacker's decoy. */
 	event = event_about(guest, "baseline.recorded",
-			    strcmp(guest->baseline_trigger, "replaced") ? SEVERITY_INFO :
-									  SEVERITY_HIGH,
+			    strcmp(guest->baseline_trigger, "replaced") ? SEVERITY_INFO
+									: SEVERITY_HIGH,
 			    real_ns, mono_ns, message);
 	for (int check = 0; check < CHECKS; check++)
 		set(coverage, checks[check].name, json_boolean(check_covered(guest, check)));
@@ -360,13 +363,12 @@ static const char *violation_text(const struct difference *difference)
 	return object_is_place(difference->object.kind) ? "moved" : "changed";
 }
 
-void report_violation(const struct guest *guest, const struct finding *finding)
+static json_t *violation_event(const struct guest *guest, const struct finding *finding, bool again,
+			       const char *what, uint64_t real_ns, uint64_t mono_ns)
 {
 	const struct difference *difference = &finding->difference;
-	json_t *event =
-		finding_event(guest, finding, "integrity.violation", violation_text(difference),
-			      finding->count > 1 ? "ongoing" : "open", finding->last_seen_ns,
-			      finding->reported_mono_ns);
+	json_t *event = finding_event(guest, finding, "integrity.violation", what,
+				      again ? "ongoing" : "open", real_ns, mono_ns);
 
 	set(event, "reason",
 	    json_string(difference->outside_text		   ? "outside_text"
@@ -374,6 +376,73 @@ void report_violation(const struct guest *guest, const struct finding *finding)
 								   : "changed"));
 	if (finding->last_ok_ns)
 		set(event, "last_ok", event_time(finding->last_ok_ns));
+	return event;
+}
+
+void report_violation(const struct guest *guest, const struct finding *finding)
+{
+	emit(guest, violation_event(guest, finding, finding->count > 1,
+				    violation_text(&finding->difference), finding->last_seen_ns,
+				    finding->reported_mono_ns));
+}
+
+/* What the instruction that wrote belongs to. Linux puts modules behind the kernel's image. */
+static const char *owner_text(const struct guest *guest, uint64_t rip)
+{
+	const struct ka_kernel *kernel = &guest->kernel;
+
+	if (!kernel->symbols)
+		return "unknown";
+	if (rip >= kernel->base && rip < kernel->image_end)
+		return "kernel";
+	return rip >= kernel->image_end && rip < linux_modules_end ? "module" : "unknown";
+}
+
+static json_t *write_json(const struct guest *guest, const struct fold *fold)
+{
+	char old_bytes[2 * KA_WRITE_BYTES + 1], new_bytes[2 * KA_WRITE_BYTES + 1];
+	const struct ka_write *write = &fold->write;
+	uint64_t first_ns = clock_real_of(fold->first_ns);
+	json_t *json;
+
+	text_bytes(old_bytes, write->old_bytes, write->len);
+	text_bytes(new_bytes, write->new_bytes, write->len);
+	json = json_pack("{s:I, s:o, s:o, s:o, s:i, s:s, s:s}", "count", (json_int_t)fold->count,
+			 "first", event_time(first_ns), "last",
+			 event_time(first_ns + (fold->last_ns - fold->first_ns)), "gpa",
+			 event_hex(write->gpa), "length", (int)write->len, "old", old_bytes, "new",
+			 new_bytes);
+	if (write->flags & KA_WRITE_NO_VCPU)
+		return json;
+	set(json, "vcpu", json_integer(write->vcpu));
+	set(json, "rip", event_hex(write->rip));
+	set(json, "owner", json_string(owner_text(guest, write->rip)));
+	set_symbol(guest, json, write->rip);
+	return json;
+}
+
+/* NULL: nothing was to be done. */
+static const char *action_text(const struct ka_write *write)
+{
+	return write->flags & KA_WRITE_UNDONE	     ? "undone"
+	       : write->flags & KA_WRITE_STOOD_ASIDE ? "stood_aside"
+	       : write->flags & KA_WRITE_FAILED	     ? "failed"
+						     : NULL;
+}
+
+void report_written(const struct guest *guest, const struct finding *finding,
+		    const struct fold *fold)
+{
+	const char *action = action_text(&fold->write);
+	json_t *event = violation_event(guest, finding, finding->count > fold->count,
+					fold->write.flags & KA_WRITE_UNDONE
+						? "written to, and put back at once"
+						: "changed",
+					clock_real_of(fold->first_ns), fold->first_ns);
+
+	set(event, "write", write_json(guest, fold));
+	if (action)
+		set(event, "action", json_string(action));
 	emit(guest, event);
 }
 
@@ -395,6 +464,15 @@ void report_restored(const struct guest *guest, const struct finding *finding,
 
 /* ---- coverage ------------------------------------------------------------------------------ */
 
+static json_t *writes_json(const struct tracking *tracking)
+{
+	json_t *json = json_pack("{s:s}", "state", tracking_name(tracking->state));
+
+	if (tracking->reason[0])
+		set(json, "reason", event_string(tracking->reason));
+	return json;
+}
+
 json_t *report_check_state(const struct guest *guest, const struct guest_vcpu *vcpu,
 			   enum check_id check)
 {
@@ -411,6 +489,8 @@ json_t *report_check_state(const struct guest *guest, const struct guest_vcpu *v
 			 (json_int_t)coverage->cycles[COVERAGE_UNOBSERVABLE]);
 	if (coverage->reason)
 		set(json, "reason", json_string(coverage->reason));
+	if (check_is_tracked(check))
+		set(json, "writes", writes_json(&guest->tracking[check]));
 	return json;
 }
 
@@ -426,12 +506,43 @@ static json_t *coverage_change(const struct guest_vcpu *vcpu, enum check_id chec
 	return json;
 }
 
+static json_t *tracking_change(const struct tracking *tracking, enum check_id check)
+{
+	json_t *json = writes_json(tracking);
+
+	set(json, "check", json_string(checks[check].name));
+	set(json, "from", json_string(tracking_name(tracking->reported)));
+	return json;
+}
+
+/* Returns the changes, or NULL; *ret_lost: writes to some are told no more. */
+static json_t *tracking_changes(struct guest *guest, bool *ret_lost)
+{
+	json_t *changes = NULL;
+
+	*ret_lost = false;
+	for (int check = 0; check < CHECKS; check++) {
+		struct tracking *tracking = &guest->tracking[check];
+
+		if (tracking->state == tracking->reported)
+			continue;
+		if (!changes)
+			changes = json_array();
+		json_array_append_new(changes, tracking_change(tracking, check));
+		*ret_lost |= tracking->state < tracking->reported;
+		tracking->reported = tracking->state;
+	}
+	return changes;
+}
+
 void report_coverage(struct guest *guest)
 {
-	json_t *event, *changes = NULL;
+	json_t *event, *changes = NULL, *writes;
 	unsigned int lost = 0, gained = 0;
+	bool writes_lost;
 	char message[256];
 
+	writes = tracking_changes(guest, &writes_lost);
 	for (size_t i = 0; i < guest->vcpu_count; i++)
 		for (int check = 0; check < CHECKS; check++) {
 			struct coverage *coverage = &guest->vcpus[i].coverage[check];
@@ -449,14 +560,21 @@ void report_coverage(struct guest *guest)
 			gained += coverage_seen(coverage->state);
 			coverage->reported = coverage->state;
 		}
-	if (!changes)
+	if (!changes && !writes)
 		return;
-	snprintf(message, sizeof(message), "%s: %u checks are seen now, %u are not",
-		 guest->info.name, gained, lost);
+	if (changes)
+		snprintf(message, sizeof(message), "%s: %u checks are seen now, %u are not",
+			 guest->info.name, gained, lost);
+	else
+		snprintf(message, sizeof(message), "%s: writes are %s", guest->info.name,
+			 writes_lost ? "told only in part" : "told as they happen");
 	/* Before there is a baseline nothing is lost yet. */
 	event = event_about(guest, "coverage.changed",
-			    lost && guest->boots_before ? SEVERITY_MEDIUM : SEVERITY_INFO,
+			    (lost || writes_lost) && guest->boots_before ? SEVERITY_MEDIUM
+									 : SEVERITY_INFO,
 			    clock_real(), clock_mono(), message);
-	set(event, "changes", changes);
+	set(event, "changes", changes ? changes : json_array());
+	if (writes)
+		set(event, "writes", writes);
 	emit(guest, event);
 }

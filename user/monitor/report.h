@@ -9,6 +9,9 @@ void report_discovered(const struct guest *guest);
 void report_gone(const struct guest *guest, const char *reason);
 void report_baseline(const struct guest *guest, uint64_t real_ns, uint64_t mono_ns);
 void report_violation(const struct guest *guest, const struct finding *finding);
+/* The same, by writes that were told. */
+void report_written(const struct guest *guest, const struct finding *finding,
+		    const struct fold *fold);
 void report_restored(const struct guest *guest, const struct finding *finding,
 		     const char *restored_to, uint64_t real_ns, uint64_t mono_ns);
 /* What changed in how well the checks are seen since the last call; nothing if nothing did. */

@@ -69,6 +69,21 @@ uint64_t view_gpa(const struct view *view, uint32_t offset)
 	return page < view->pages ? view->gpa[page] + (offset - first) % PAGE_BYTES : 0;
 }
 
+bool view_offset(const struct view *view, uint64_t gpa, uint32_t *ret_offset)
+{
+	uint32_t offset = 0, part = first_part(view);
+
+	for (unsigned int i = 0; i < view->pages; i++) {
+		if (gpa >= view->gpa[i] && gpa - view->gpa[i] < part) {
+			*ret_offset = offset + (uint32_t)(gpa - view->gpa[i]);
+			return true;
+		}
+		offset += part;
+		part = view->len - offset < PAGE_BYTES ? view->len - offset : PAGE_BYTES;
+	}
+	return false;
+}
+
 void view_value(const struct view *view, uint32_t offset, unsigned int size, uint64_t ret_value[2])
 {
 	ret_value[0] = ret_value[1] = 0;

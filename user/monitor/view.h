@@ -39,6 +39,8 @@ bool view_same_bytes(const struct view *a, const struct view *b);
 struct place view_place(const struct view *view);
 /* GPA of a byte of it. */
 uint64_t view_gpa(const struct view *view, uint32_t offset);
+/* The opposite; false: not in it. */
+bool view_offset(const struct view *view, uint64_t gpa, uint32_t *ret_offset);
 /* Little-endian value at an offset; 0 beyond the end. */
 void view_value(const struct view *view, uint32_t offset, unsigned int size, uint64_t ret_value[2]);
 
