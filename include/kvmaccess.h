@@ -595,6 +595,34 @@ int ka_modules_read(struct ka_vm *vm, const struct ka_kernel *kernel, const stru
 /* The module whose text has this address, or NULL. */
 const struct ka_module *ka_module_at(const struct ka_module *modules, size_t count, uint64_t gva);
 
+/* ---- tasks ---------------------------------------------------------------------------------- */
+
+enum { KA_TASK_COMM_MAX = 16, KA_TASKS_MAX = 1 << 16 };
+
+/* The kernel's own records of its tasks. A task that runs is in both, unless it hides. */
+enum ka_task_view {
+	KA_TASK_LISTED = 1u << 0,   /* the lists of processes and of their threads */
+	KA_TASK_NUMBERED = 1u << 1, /* the process identifiers of the first namespace */
+};
+
+struct ka_task {
+	uint64_t gva;                /* of its struct task_struct */
+	uint32_t pid, tgid, ppid;    /* a thread's, its process's, that one's parent's */
+	uint32_t uid;
+	uint32_t flags;              /* PF_*, include/linux/sched.h */
+	uint32_t views;              /* enum ka_task_view: which of them have it */
+	char comm[KA_TASK_COMM_MAX]; /* the guest's bytes: escape them */
+};
+
+/*
+ * The tasks of the guest, threads included, by pid; then those that have no identifier. Tasks come
+ * and go while they are read: believe what two calls say of one.
+ * Errors: -EAGAIN, the records changed while they were read, three times, or are bent; -ENOBUFS,
+ * more than `max`; -ENODATA, no such records or types.
+ */
+int ka_tasks_read(struct ka_vm *vm, const struct ka_kernel *kernel, const struct ka_types *types,
+		  struct ka_task *tasks, size_t max, size_t *ret_count);
+
 /* ---- system call table --------------------------------------------------------------------- */
 
 enum ka_syscall_table_kind { KA_SYSCALL_NATIVE, KA_SYSCALL_IA32 };

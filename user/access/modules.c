@@ -6,15 +6,15 @@
  * Every link is the guest's: walks are bounded by the number of modules that there can be.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "kernel.h"
+#include "structs.h"
 
 enum {
 	TRIES = 3,
-	SYSFS_MAX = 2 * KA_MODULES_MAX,	 /* of modules, and of parts of the kernel itself */
-	TREE_MAX = 8 * KA_MODULES_MAX,	 /* a node for each of a module's pieces of memory */
+	SYSFS_MAX = 2 * KA_MODULES_MAX, /* of modules, and of parts of the kernel itself */
+	TREE_MAX = 8 * KA_MODULES_MAX,	/* a node for each of a module's pieces of memory */
 	TREE_DEPTH_MAX = 64,
 };
 
@@ -23,67 +23,40 @@ struct layout {
 	struct ka_member list, state, name, taints, text_base, text_size;
 	struct ka_member tree, tree_owner, tree_node, left, right; /* mod_tree and its nodes */
 	struct ka_member set_list, entry, sysfs_owner;		   /* module_kset and its objects */
-	unsigned int word;
 	bool has_tree, has_sysfs;
 };
 
-struct member_name {
-	const char *type, *path;
-	struct ka_member *ret_member;
-	uint32_t size; /* what the guest's BTF says goes into buffers of this size; 0: not read */
-};
-
-static bool find_members(const struct ka_types *types, const struct member_name *names,
-			 size_t count)
+static bool find_module(const struct ka_types *types, unsigned int word, struct layout *layout)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (ka_types_member(types, names[i].type, names[i].path, names[i].ret_member))
-			return false;
-		if (names[i].size && names[i].ret_member->size != names[i].size)
-			return false;
-	}
-	return true;
-}
-
-#define FIND(types, ...)                                                                    \
-	find_members(types, (const struct member_name[]){ __VA_ARGS__ },                    \
-		     sizeof((const struct member_name[]){ __VA_ARGS__ }) /                  \
-			     sizeof(struct member_name))
-
-static bool find_module(const struct ka_types *types, struct layout *layout)
-{
-	unsigned int word = layout->word;
-
-	if (!FIND(types, { "module", "list", &layout->list, 2 * word },
-		  { "module", "state", &layout->state, 4 },
-		  { "module", "name", &layout->name, 0 },
-		  { "module", "taints", &layout->taints, word }) ||
+	if (!STRUCTS_FIND(types, { "module", "list", &layout->list, 2 * word },
+			  { "module", "state", &layout->state, 4 },
+			  { "module", "name", &layout->name, 0 },
+			  { "module", "taints", &layout->taints, word }) ||
 	    layout->name.size > KA_MODULE_NAME_MAX)
 		return false;
 	/* 6.4 (ac3b43283923, "module: replace module_layout with module_memory"): MOD_TEXT is 0. */
-	return FIND(types, { "module", "mem[0].base", &layout->text_base, word },
-		    { "module", "mem[0].size", &layout->text_size, 4 }) ||
-	       FIND(types, { "module", "core_layout.base", &layout->text_base, word },
-		    { "module", "core_layout.text_size", &layout->text_size, 4 });
+	return STRUCTS_FIND(types, { "module", "mem[0].base", &layout->text_base, word },
+			    { "module", "mem[0].size", &layout->text_size, 4 }) ||
+	       STRUCTS_FIND(types, { "module", "core_layout.base", &layout->text_base, word },
+			    { "module", "core_layout.text_size", &layout->text_size, 4 });
 }
 
-static int layout_find(const struct ka_kernel *kernel, const struct ka_types *types,
-		       struct layout *ret_layout)
+static int layout_find(const struct ka_types *types, unsigned int word, struct layout *ret_layout)
 {
-	struct layout layout = { .word = ka_symbols_64bit(kernel->symbols) ? 8 : 4 };
-	unsigned int word = layout.word;
+	struct layout layout = {};
 
-	if (!find_module(types, &layout))
+	if (!find_module(types, word, &layout))
 		return -ENODATA;
 	/* A latch tree is two trees, of which one is always whole. */
-	layout.has_tree = FIND(types, { "mod_tree_root", "root.tree[0].rb_node", &layout.tree, word },
-			       { "mod_tree_node", "mod", &layout.tree_owner, word },
-			       { "mod_tree_node", "node.node[0]", &layout.tree_node, 0 },
-			       { "rb_node", "rb_left", &layout.left, word },
-			       { "rb_node", "rb_right", &layout.right, word });
-	layout.has_sysfs = FIND(types, { "kset", "list", &layout.set_list, 2 * word },
-				{ "module_kobject", "kobj.entry", &layout.entry, 2 * word },
-				{ "module_kobject", "mod", &layout.sysfs_owner, word });
+	layout.has_tree =
+		STRUCTS_FIND(types, { "mod_tree_root", "root.tree[0].rb_node", &layout.tree, word },
+			     { "mod_tree_node", "mod", &layout.tree_owner, word },
+			     { "mod_tree_node", "node.node[0]", &layout.tree_node, 0 },
+			     { "rb_node", "rb_left", &layout.left, word },
+			     { "rb_node", "rb_right", &layout.right, word });
+	layout.has_sysfs = STRUCTS_FIND(types, { "kset", "list", &layout.set_list, 2 * word },
+					{ "module_kobject", "kobj.entry", &layout.entry, 2 * word },
+					{ "module_kobject", "mod", &layout.sysfs_owner, word });
 	*ret_layout = layout;
 	return 0;
 }
@@ -92,65 +65,15 @@ static int layout_find(const struct ka_kernel *kernel, const struct ka_types *ty
 
 /* What all that reads has to do with. */
 struct scan {
-	struct ka_vm *vm;
-	const struct ka_kernel *kernel;
+	struct structs guest;
 	struct layout layout;
 	struct ka_module *modules;
 	size_t count, max;
 };
 
-/* All of the pieces or an error. */
-static int read_pieces(const struct scan *scan, struct ka_piece *pieces, size_t count)
-{
-	int err;
-
-	for (size_t i = 0; i < count; i++)
-		pieces[i].paging = &scan->kernel->paging;
-	err = ka_readv(scan->vm, pieces, count);
-	for (size_t i = 0; !err && i < count; i++)
-		err = pieces[i].error;
-	return err;
-}
-
-static int read_word(const struct scan *scan, uint64_t gva, uint64_t *ret_word)
-{
-	uint64_t word = 0;
-	struct ka_piece piece = { .address = gva, .buf = &word, .len = scan->layout.word };
-	int err = read_pieces(scan, &piece, 1);
-
-	if (!err)
-		*ret_word = word;
-	return err;
-}
-
-/* The links of a list_head. */
-struct links {
-	uint64_t next, prev;
-};
-
-static struct links links_get(const struct scan *scan, const uint8_t bytes[16])
-{
-	struct links links = {};
-
-	memcpy(&links.next, bytes, scan->layout.word);
-	memcpy(&links.prev, bytes + scan->layout.word, scan->layout.word);
-	return links;
-}
-
-static int read_links(const struct scan *scan, uint64_t gva, struct links *ret_links)
-{
-	uint8_t bytes[16];
-	struct ka_piece piece = { .address = gva, .buf = bytes, .len = 2 * scan->layout.word };
-	int err = read_pieces(scan, &piece, 1);
-
-	if (!err)
-		*ret_links = links_get(scan, bytes);
-	return err;
-}
-
 /* One module in one read. */
 static int read_module(const struct scan *scan, uint64_t gva, struct ka_module *ret_module,
-		       struct links *ret_links)
+		       struct structs_links *ret_links)
 {
 	const struct layout *layout = &scan->layout;
 	struct ka_module module = { .gva = gva };
@@ -158,20 +81,23 @@ static int read_module(const struct scan *scan, uint64_t gva, struct ka_module *
 	struct ka_piece pieces[] = {
 		{ .address = gva + layout->list.offset, .buf = links, .len = layout->list.size },
 		{ .address = gva + layout->state.offset, .buf = &module.state, .len = 4 },
-		{ .address = gva + layout->name.offset, .buf = module.name,
+		{ .address = gva + layout->name.offset,
+		  .buf = module.name,
 		  .len = layout->name.size },
-		{ .address = gva + layout->taints.offset, .buf = &module.taints,
-		  .len = layout->word },
-		{ .address = gva + layout->text_base.offset, .buf = &module.text_start,
-		  .len = layout->word },
+		{ .address = gva + layout->taints.offset,
+		  .buf = &module.taints,
+		  .len = scan->guest.word },
+		{ .address = gva + layout->text_base.offset,
+		  .buf = &module.text_start,
+		  .len = scan->guest.word },
 		{ .address = gva + layout->text_size.offset, .buf = &module.text_size, .len = 4 },
 	};
-	int err = read_pieces(scan, pieces, sizeof(pieces) / sizeof(pieces[0]));
+	int err = structs_readv(&scan->guest, pieces, sizeof(pieces) / sizeof(pieces[0]));
 
 	if (err)
 		return err;
 	module.name[sizeof(module.name) - 1] = '\0';
-	*ret_links = links_get(scan, links);
+	*ret_links = structs_links(&scan->guest, links);
 	*ret_module = module;
 	return 0;
 }
@@ -181,7 +107,7 @@ static int read_module(const struct scan *scan, uint64_t gva, struct ka_module *
 /* Notes that a view has the module at `gva`, which the list need not have. */
 static int note(struct scan *scan, uint64_t gva, uint32_t view)
 {
-	struct links links;
+	struct structs_links links;
 	int err;
 
 	for (size_t i = 0; i < scan->count; i++)
@@ -200,13 +126,13 @@ static int note(struct scan *scan, uint64_t gva, uint32_t view)
 
 static int scan_list(struct scan *scan)
 {
-	struct links links;
+	struct structs_links links;
 	uint64_t head, at, last;
 	int err;
 
-	if (ka_kernel_symbol(scan->kernel, "modules", &head))
+	if (ka_kernel_symbol(scan->guest.kernel, "modules", &head))
 		return -ENODATA;
-	err = read_links(scan, head, &links);
+	err = structs_read_links(&scan->guest, head, &links);
 	if (err)
 		return err;
 	at = head;
@@ -217,8 +143,8 @@ static int scan_list(struct scan *scan)
 		if (scan->count == scan->max)
 			return -ENOBUFS;
 		at = links.next;
-		err = read_module(scan, at - scan->layout.list.offset,
-				  &scan->modules[scan->count], &links);
+		err = read_module(scan, at - scan->layout.list.offset, &scan->modules[scan->count],
+				  &links);
 		if (err)
 			return err;
 		/* Changed while it was read, or bent: the next try tells. */
@@ -229,18 +155,18 @@ static int scan_list(struct scan *scan)
 	return at == last ? 0 : -EAGAIN;
 }
 
-static int scan_tree_node(struct scan *scan, uint64_t node, uint64_t *ret_left,
-			  uint64_t *ret_right)
+static int scan_tree_node(struct scan *scan, uint64_t node, uint64_t *ret_left, uint64_t *ret_right)
 {
 	const struct layout *layout = &scan->layout;
 	uint64_t owner = 0, left = 0, right = 0;
 	struct ka_piece pieces[] = {
 		{ .address = node - layout->tree_node.offset + layout->tree_owner.offset,
-		  .buf = &owner, .len = layout->word },
-		{ .address = node + layout->left.offset, .buf = &left, .len = layout->word },
-		{ .address = node + layout->right.offset, .buf = &right, .len = layout->word },
+		  .buf = &owner,
+		  .len = scan->guest.word },
+		{ .address = node + layout->left.offset, .buf = &left, .len = scan->guest.word },
+		{ .address = node + layout->right.offset, .buf = &right, .len = scan->guest.word },
 	};
-	int err = read_pieces(scan, pieces, sizeof(pieces) / sizeof(pieces[0]));
+	int err = structs_readv(&scan->guest, pieces, sizeof(pieces) / sizeof(pieces[0]));
 
 	if (err)
 		return err;
@@ -255,9 +181,9 @@ static int scan_tree(struct scan *scan)
 	size_t depth = 0, visited = 0;
 	int err;
 
-	if (!scan->layout.has_tree || ka_kernel_symbol(scan->kernel, "mod_tree", &root))
+	if (!scan->layout.has_tree || ka_kernel_symbol(scan->guest.kernel, "mod_tree", &root))
 		return -ENODATA;
-	err = read_word(scan, root + scan->layout.tree.offset, &waiting[0]);
+	err = structs_read_word(&scan->guest, root + scan->layout.tree.offset, &waiting[0]);
 	if (err)
 		return err;
 	depth = waiting[0] ? 1 : 0;
@@ -282,27 +208,27 @@ static int scan_sysfs(struct scan *scan)
 {
 	const struct layout *layout = &scan->layout;
 	uint64_t set, head, owner;
-	struct links links;
+	struct structs_links links;
 	int err;
 
-	if (!layout->has_sysfs || ka_kernel_symbol(scan->kernel, "module_kset", &set))
+	if (!layout->has_sysfs || ka_kernel_symbol(scan->guest.kernel, "module_kset", &set))
 		return -ENODATA;
-	err = read_word(scan, set, &set);
+	err = structs_read_word(&scan->guest, set, &set);
 	if (err)
 		return err;
 	head = set + layout->set_list.offset;
-	err = read_links(scan, head, &links);
+	err = structs_read_links(&scan->guest, head, &links);
 	for (size_t i = 0; !err && links.next != head; i++) {
 		uint64_t object = links.next - layout->entry.offset;
 
 		if (i == SYSFS_MAX)
 			return -EAGAIN;
-		err = read_word(scan, object + layout->sysfs_owner.offset, &owner);
+		err = structs_read_word(&scan->guest, object + layout->sysfs_owner.offset, &owner);
 		/* Parts of the kernel itself have a folder there, too, and no module. */
 		if (!err && owner)
 			err = note(scan, owner, KA_MODULE_IN_SYSFS);
 		if (!err)
-			err = read_links(scan, links.next, &links);
+			err = structs_read_links(&scan->guest, links.next, &links);
 	}
 	return err;
 }
@@ -333,8 +259,12 @@ static int scan_all(struct scan *scan, uint32_t *ret_views)
 int ka_modules_read(struct ka_vm *vm, const struct ka_kernel *kernel, const struct ka_types *types,
 		    struct ka_module *modules, size_t max, size_t *ret_count, uint32_t *ret_views)
 {
-	struct scan scan = { .vm = vm, .kernel = kernel, .modules = modules, .max = max };
-	int err = layout_find(kernel, types, &scan.layout);
+	struct scan scan = {
+		.guest = structs_of(vm, kernel),
+		.modules = modules,
+		.max = max,
+	};
+	int err = layout_find(types, scan.guest.word, &scan.layout);
 
 	if (!err)
 		err = registers_refresh(vm);

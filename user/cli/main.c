@@ -14,6 +14,7 @@ static const struct command commands[] = {
 	{"idt", "interrupt descriptor table of each vCPU", cmd_idt},
 	{"syscalls", "system call table", cmd_syscalls},
 	{"modules", "modules of the guest's kernel", cmd_modules},
+	{"ps", "processes of the guest", cmd_ps},
 	{"read", "guest memory", cmd_read},
 	{"write", "change guest memory", cmd_write},
 	{"dump", "a range of guest memory, around its holes", cmd_dump},
