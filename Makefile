@@ -232,6 +232,7 @@ check-build: all
 
 .PHONY: check-unit
 check-unit:
+	$(Q)tests/lab/fetch -q || true # kernels to read; tests that find none say so
 	$(Q)$(MAKE) -j$(JOBS) unit-tests
 	$(Q)$(MAKE) -j$(JOBS) B=build/asan SANITIZE='$(ASAN)' unit-tests
 	$(Q)tests/run $(R) unit $(unit_tests)

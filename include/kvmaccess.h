@@ -572,7 +572,8 @@ struct ka_module {
 	uint32_t state;                /* enum ka_module_state, where the guest does not lie */
 	uint64_t taints;               /* bits of TAINT_*, include/linux/panic.h */
 	uint64_t text_start;           /* GVA */
-	uint32_t text_size;            /* bytes */
+	uint64_t init_start;           /* of what runs once, at load; 0 once that is gone */
+	uint32_t text_size, init_size; /* bytes */
 	uint32_t views;                /* enum ka_module_view: which of them have it */
 };
 
@@ -583,16 +584,24 @@ enum ka_module_view {
 	KA_MODULE_IN_SYSFS = 1u << 2, /* /sys/module */
 };
 
+/* Where in the kernel's structs all that lies: small, for as long as that kernel runs. */
+struct ka_module_layout;
+/* -ENODATA: these types do not tell. The types may go afterwards. */
+int ka_module_layout_new(const struct ka_kernel *kernel, const struct ka_types *types,
+			 struct ka_module_layout **ret_layout);
+void ka_module_layout_free(struct ka_module_layout *layout);
+
 /*
  * The modules of the guest's kernel: first those of its list, newest first, then those that only
  * another view has. *ret_views: the views that this kernel has; one that it lacks says nothing.
  * Modules come and go while they are read: believe what two calls say of a live one.
  * Errors: -EAGAIN, the records changed while they were read, three times, or are bent; -ENOBUFS,
- * more than `max`; -ENODATA, no such list or types.
+ * more than `max`; -ENODATA, no such list.
  */
-int ka_modules_read(struct ka_vm *vm, const struct ka_kernel *kernel, const struct ka_types *types,
-		    struct ka_module *modules, size_t max, size_t *ret_count, uint32_t *ret_views);
-/* The module whose text has this address, or NULL. */
+int ka_modules_read(struct ka_vm *vm, const struct ka_kernel *kernel,
+		    const struct ka_module_layout *layout, struct ka_module *modules, size_t max,
+		    size_t *ret_count, uint32_t *ret_views);
+/* The module whose text, or initial text, has this address, or NULL. */
 const struct ka_module *ka_module_at(const struct ka_module *modules, size_t count, uint64_t gva);
 
 /* ---- tasks ---------------------------------------------------------------------------------- */
@@ -614,14 +623,21 @@ struct ka_task {
 	char comm[KA_TASK_COMM_MAX]; /* the guest's bytes: escape them */
 };
 
+/* As struct ka_module_layout. */
+struct ka_task_layout;
+int ka_task_layout_new(const struct ka_kernel *kernel, const struct ka_types *types,
+		       struct ka_task_layout **ret_layout);
+void ka_task_layout_free(struct ka_task_layout *layout);
+
 /*
  * The tasks of the guest, threads included, by pid; then those that have no identifier. Tasks come
  * and go while they are read: believe what two calls say of one.
  * Errors: -EAGAIN, the records changed while they were read, three times, or are bent; -ENOBUFS,
- * more than `max`; -ENODATA, no such records or types.
+ * more than `max`; -ENODATA, no such records.
  */
-int ka_tasks_read(struct ka_vm *vm, const struct ka_kernel *kernel, const struct ka_types *types,
-		  struct ka_task *tasks, size_t max, size_t *ret_count);
+int ka_tasks_read(struct ka_vm *vm, const struct ka_kernel *kernel,
+		  const struct ka_task_layout *layout, struct ka_task *tasks, size_t max,
+		  size_t *ret_count);
 
 /* ---- system call table --------------------------------------------------------------------- */
 

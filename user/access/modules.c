@@ -6,6 +6,7 @@
  * Every link is the guest's: walks are bounded by the number of modules that there can be.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernel.h"
@@ -19,14 +20,16 @@ enum {
 };
 
 /* Where what we want of the kernel's structs lies. */
-struct layout {
-	struct ka_member list, state, name, taints, text_base, text_size;
+struct ka_module_layout {
+	struct ka_member list, state, name, taints;
+	struct ka_member text_base, text_size, init_base, init_size;
 	struct ka_member tree, tree_owner, tree_node, left, right; /* mod_tree and its nodes */
 	struct ka_member set_list, entry, sysfs_owner;		   /* module_kset and its objects */
 	bool has_tree, has_sysfs;
 };
 
-static bool find_module(const struct ka_types *types, unsigned int word, struct layout *layout)
+static bool find_module(const struct ka_types *types, unsigned int word,
+			struct ka_module_layout *layout)
 {
 	if (!STRUCTS_FIND(types, { "module", "list", &layout->list, 2 * word },
 			  { "module", "state", &layout->state, 4 },
@@ -34,31 +37,53 @@ static bool find_module(const struct ka_types *types, unsigned int word, struct 
 			  { "module", "taints", &layout->taints, word }) ||
 	    layout->name.size > KA_MODULE_NAME_MAX)
 		return false;
-	/* 6.4 (ac3b43283923, "module: replace module_layout with module_memory"): MOD_TEXT is 0. */
+	/* 6.4 (ac3b43283923, "module: replace module_layout with module_memory"): MOD_TEXT is 0,
+	 * MOD_INIT_TEXT 4. */
 	return STRUCTS_FIND(types, { "module", "mem[0].base", &layout->text_base, word },
-			    { "module", "mem[0].size", &layout->text_size, 4 }) ||
+			    { "module", "mem[0].size", &layout->text_size, 4 },
+			    { "module", "mem[4].base", &layout->init_base, word },
+			    { "module", "mem[4].size", &layout->init_size, 4 }) ||
 	       STRUCTS_FIND(types, { "module", "core_layout.base", &layout->text_base, word },
-			    { "module", "core_layout.text_size", &layout->text_size, 4 });
+			    { "module", "core_layout.text_size", &layout->text_size, 4 },
+			    { "module", "init_layout.base", &layout->init_base, word },
+			    { "module", "init_layout.text_size", &layout->init_size, 4 });
 }
 
-static int layout_find(const struct ka_types *types, unsigned int word, struct layout *ret_layout)
+static void find_views(const struct ka_types *types, unsigned int word,
+		       struct ka_module_layout *layout)
 {
-	struct layout layout = {};
+	/* A latch tree is two trees, of which one is always whole. */
+	layout->has_tree = STRUCTS_FIND(
+		types, { "mod_tree_root", "root.tree[0].rb_node", &layout->tree, word },
+		{ "mod_tree_node", "mod", &layout->tree_owner, word },
+		{ "mod_tree_node", "node.node[0]", &layout->tree_node, 0 },
+		{ "rb_node", "rb_left", &layout->left, word },
+		{ "rb_node", "rb_right", &layout->right, word });
+	layout->has_sysfs =
+		STRUCTS_FIND(types, { "kset", "list", &layout->set_list, 2 * word },
+			     { "module_kobject", "kobj.entry", &layout->entry, 2 * word },
+			     { "module_kobject", "mod", &layout->sysfs_owner, word });
+}
+
+int ka_module_layout_new(const struct ka_kernel *kernel, const struct ka_types *types,
+			 struct ka_module_layout **ret_layout)
+{
+	unsigned int word = structs_word(kernel);
+	struct ka_module_layout layout = {};
 
 	if (!find_module(types, word, &layout))
 		return -ENODATA;
-	/* A latch tree is two trees, of which one is always whole. */
-	layout.has_tree =
-		STRUCTS_FIND(types, { "mod_tree_root", "root.tree[0].rb_node", &layout.tree, word },
-			     { "mod_tree_node", "mod", &layout.tree_owner, word },
-			     { "mod_tree_node", "node.node[0]", &layout.tree_node, 0 },
-			     { "rb_node", "rb_left", &layout.left, word },
-			     { "rb_node", "rb_right", &layout.right, word });
-	layout.has_sysfs = STRUCTS_FIND(types, { "kset", "list", &layout.set_list, 2 * word },
-					{ "module_kobject", "kobj.entry", &layout.entry, 2 * word },
-					{ "module_kobject", "mod", &layout.sysfs_owner, word });
-	*ret_layout = layout;
+	find_views(types, word, &layout);
+	*ret_layout = malloc(sizeof(layout));
+	if (!*ret_layout)
+		return -ENOMEM;
+	**ret_layout = layout;
 	return 0;
+}
+
+void ka_module_layout_free(struct ka_module_layout *layout)
+{
+	free(layout);
 }
 
 /* ---- what is read of the guest -------------------------------------------------------------- */
@@ -66,7 +91,7 @@ static int layout_find(const struct ka_types *types, unsigned int word, struct l
 /* What all that reads has to do with. */
 struct scan {
 	struct structs guest;
-	struct layout layout;
+	const struct ka_module_layout *layout;
 	struct ka_module *modules;
 	size_t count, max;
 };
@@ -75,7 +100,7 @@ struct scan {
 static int read_module(const struct scan *scan, uint64_t gva, struct ka_module *ret_module,
 		       struct structs_links *ret_links)
 {
-	const struct layout *layout = &scan->layout;
+	const struct ka_module_layout *layout = scan->layout;
 	struct ka_module module = { .gva = gva };
 	uint8_t links[16] = {};
 	struct ka_piece pieces[] = {
@@ -91,6 +116,10 @@ static int read_module(const struct scan *scan, uint64_t gva, struct ka_module *
 		  .buf = &module.text_start,
 		  .len = scan->guest.word },
 		{ .address = gva + layout->text_size.offset, .buf = &module.text_size, .len = 4 },
+		{ .address = gva + layout->init_base.offset,
+		  .buf = &module.init_start,
+		  .len = scan->guest.word },
+		{ .address = gva + layout->init_size.offset, .buf = &module.init_size, .len = 4 },
 	};
 	int err = structs_readv(&scan->guest, pieces, sizeof(pieces) / sizeof(pieces[0]));
 
@@ -143,7 +172,7 @@ static int scan_list(struct scan *scan)
 		if (scan->count == scan->max)
 			return -ENOBUFS;
 		at = links.next;
-		err = read_module(scan, at - scan->layout.list.offset, &scan->modules[scan->count],
+		err = read_module(scan, at - scan->layout->list.offset, &scan->modules[scan->count],
 				  &links);
 		if (err)
 			return err;
@@ -157,7 +186,7 @@ static int scan_list(struct scan *scan)
 
 static int scan_tree_node(struct scan *scan, uint64_t node, uint64_t *ret_left, uint64_t *ret_right)
 {
-	const struct layout *layout = &scan->layout;
+	const struct ka_module_layout *layout = scan->layout;
 	uint64_t owner = 0, left = 0, right = 0;
 	struct ka_piece pieces[] = {
 		{ .address = node - layout->tree_node.offset + layout->tree_owner.offset,
@@ -181,9 +210,9 @@ static int scan_tree(struct scan *scan)
 	size_t depth = 0, visited = 0;
 	int err;
 
-	if (!scan->layout.has_tree || ka_kernel_symbol(scan->guest.kernel, "mod_tree", &root))
+	if (!scan->layout->has_tree || ka_kernel_symbol(scan->guest.kernel, "mod_tree", &root))
 		return -ENODATA;
-	err = structs_read_word(&scan->guest, root + scan->layout.tree.offset, &waiting[0]);
+	err = structs_read_word(&scan->guest, root + scan->layout->tree.offset, &waiting[0]);
 	if (err)
 		return err;
 	depth = waiting[0] ? 1 : 0;
@@ -206,7 +235,7 @@ static int scan_tree(struct scan *scan)
 
 static int scan_sysfs(struct scan *scan)
 {
-	const struct layout *layout = &scan->layout;
+	const struct ka_module_layout *layout = scan->layout;
 	uint64_t set, head, owner;
 	struct structs_links links;
 	int err;
@@ -256,18 +285,18 @@ static int scan_all(struct scan *scan, uint32_t *ret_views)
 	return 0;
 }
 
-int ka_modules_read(struct ka_vm *vm, const struct ka_kernel *kernel, const struct ka_types *types,
-		    struct ka_module *modules, size_t max, size_t *ret_count, uint32_t *ret_views)
+int ka_modules_read(struct ka_vm *vm, const struct ka_kernel *kernel,
+		    const struct ka_module_layout *layout, struct ka_module *modules, size_t max,
+		    size_t *ret_count, uint32_t *ret_views)
 {
 	struct scan scan = {
 		.guest = structs_of(vm, kernel),
+		.layout = layout,
 		.modules = modules,
 		.max = max,
 	};
-	int err = layout_find(types, scan.guest.word, &scan.layout);
+	int err = registers_refresh(vm);
 
-	if (!err)
-		err = registers_refresh(vm);
 	if (err)
 		return err;
 	for (int tries = 0; tries < TRIES; tries++) {
@@ -280,11 +309,16 @@ int ka_modules_read(struct ka_vm *vm, const struct ka_kernel *kernel, const stru
 	return -EAGAIN;
 }
 
+static bool holds(uint64_t start, uint32_t size, uint64_t gva)
+{
+	return gva >= start && gva - start < size;
+}
+
 const struct ka_module *ka_module_at(const struct ka_module *modules, size_t count, uint64_t gva)
 {
 	for (size_t i = 0; i < count; i++)
-		if (gva >= modules[i].text_start &&
-		    gva - modules[i].text_start < modules[i].text_size)
+		if (holds(modules[i].text_start, modules[i].text_size, gva) ||
+		    holds(modules[i].init_start, modules[i].init_size, gva))
 			return &modules[i];
 	return NULL;
 }

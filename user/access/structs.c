@@ -17,12 +17,17 @@ bool structs_find(const struct ka_types *types, const struct structs_member *mem
 	return true;
 }
 
+unsigned int structs_word(const struct ka_kernel *kernel)
+{
+	return ka_symbols_64bit(kernel->symbols) ? 8 : 4;
+}
+
 struct structs structs_of(struct ka_vm *vm, const struct ka_kernel *kernel)
 {
 	return (struct structs){
 		.vm = vm,
 		.kernel = kernel,
-		.word = ka_symbols_64bit(kernel->symbols) ? 8 : 4,
+		.word = structs_word(kernel),
 	};
 }
 

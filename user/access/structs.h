@@ -27,6 +27,7 @@ struct structs {
 	unsigned int word; /* bytes of a pointer or a long */
 };
 
+unsigned int structs_word(const struct ka_kernel *kernel);
 struct structs structs_of(struct ka_vm *vm, const struct ka_kernel *kernel);
 
 /* All of the pieces, in the kernel's address space, or an error. */

@@ -21,7 +21,7 @@ enum {
 };
 
 /* Where what we want of the kernel's structs lies. */
-struct layout {
+struct ka_task_layout {
 	struct ka_member tasks, thread_node, signal, thread_head; /* the lists */
 	struct ka_member pid, tgid, comm, flags, cred, uid, parent;
 	struct ka_member ids, slots, pid_tasks, pid_link; /* init_pid_ns to a task */
@@ -29,15 +29,17 @@ struct layout {
 
 struct scan {
 	struct structs guest;
-	struct layout layout;
+	const struct ka_task_layout *layout;
 	struct ka_task *tasks;
 	size_t numbered; /* by identifiers, in their order */
 	size_t count, max;
 };
 
-static int layout_find(const struct ka_types *types, unsigned int word, struct layout *ret_layout)
+int ka_task_layout_new(const struct ka_kernel *kernel, const struct ka_types *types,
+		       struct ka_task_layout **ret_layout)
 {
-	struct layout layout = {};
+	unsigned int word = structs_word(kernel);
+	struct ka_task_layout layout = {};
 
 	if (!STRUCTS_FIND(types, { "task_struct", "tasks", &layout.tasks, 2 * word },
 			  { "task_struct", "thread_node", &layout.thread_node, 2 * word },
@@ -55,8 +57,16 @@ static int layout_find(const struct ka_types *types, unsigned int word, struct l
 			  { "pid", "tasks[0]", &layout.pid_tasks, word },
 			  { "task_struct", "pid_links[0]", &layout.pid_link, 2 * word }))
 		return -ENODATA;
-	*ret_layout = layout;
+	*ret_layout = malloc(sizeof(layout));
+	if (!*ret_layout)
+		return -ENOMEM;
+	**ret_layout = layout;
 	return 0;
+}
+
+void ka_task_layout_free(struct ka_task_layout *layout)
+{
+	free(layout);
 }
 
 /* ---- one task ------------------------------------------------------------------------------- */
@@ -64,7 +74,7 @@ static int layout_find(const struct ka_types *types, unsigned int word, struct l
 static int read_people(const struct scan *scan, uint64_t cred, uint64_t parent,
 		       struct ka_task *task)
 {
-	const struct layout *layout = &scan->layout;
+	const struct ka_task_layout *layout = scan->layout;
 	struct ka_piece pieces[] = {
 		{ .address = cred + layout->uid.offset, .buf = &task->uid, .len = 4 },
 		{ .address = parent + layout->tgid.offset, .buf = &task->ppid, .len = 4 },
@@ -75,7 +85,7 @@ static int read_people(const struct scan *scan, uint64_t cred, uint64_t parent,
 
 static int read_task(const struct scan *scan, uint64_t gva, struct ka_task *ret_task)
 {
-	const struct layout *layout = &scan->layout;
+	const struct ka_task_layout *layout = scan->layout;
 	struct ka_task task = { .gva = gva };
 	uint64_t cred = 0, parent = 0;
 	struct ka_piece pieces[] = {
@@ -105,12 +115,12 @@ static int add_numbered(struct scan *scan, uint64_t pid)
 	uint64_t link;
 	int err;
 
-	err = structs_read_word(&scan->guest, pid + scan->layout.pid_tasks.offset, &link);
+	err = structs_read_word(&scan->guest, pid + scan->layout->pid_tasks.offset, &link);
 	if (err || !link)
 		return err;
 	if (scan->count == scan->max)
 		return -ENOBUFS;
-	err = read_task(scan, link - scan->layout.pid_link.offset, &scan->tasks[scan->count]);
+	err = read_task(scan, link - scan->layout->pid_link.offset, &scan->tasks[scan->count]);
 	if (!err)
 		scan->tasks[scan->count++].views = KA_TASK_NUMBERED;
 	return err;
@@ -126,9 +136,9 @@ static bool is_node(uint64_t entry)
 static int open_node(const struct scan *scan, uint64_t node, uint64_t *waiting, size_t *depth)
 {
 	uint8_t bytes[SLOTS * 8];
-	struct ka_piece piece = { .address = node - 2 + scan->layout.slots.offset,
+	struct ka_piece piece = { .address = node - 2 + scan->layout->slots.offset,
 				  .buf = bytes,
-				  .len = scan->layout.slots.size };
+				  .len = scan->layout->slots.size };
 	int err = structs_readv(&scan->guest, &piece, 1);
 
 	for (int i = SLOTS - 1; !err && i >= 0; i--) {
@@ -152,7 +162,7 @@ static int scan_numbers(struct scan *scan)
 
 	if (ka_kernel_symbol(scan->guest.kernel, "init_pid_ns", &space))
 		return -ENODATA;
-	err = structs_read_word(&scan->guest, space + scan->layout.ids.offset, &waiting[0]);
+	err = structs_read_word(&scan->guest, space + scan->layout->ids.offset, &waiting[0]);
 	depth = !err && waiting[0] ? 1 : 0;
 	while (!err && depth) {
 		uint64_t entry = waiting[--depth];
@@ -226,11 +236,11 @@ static int walk_list(struct scan *scan, uint64_t head, uint32_t offset,
 static int scan_threads(struct scan *scan, uint64_t leader)
 {
 	uint64_t signal;
-	int err = structs_read_word(&scan->guest, leader + scan->layout.signal.offset, &signal);
+	int err = structs_read_word(&scan->guest, leader + scan->layout->signal.offset, &signal);
 
 	return err ? err
-		   : walk_list(scan, signal + scan->layout.thread_head.offset,
-			       scan->layout.thread_node.offset, note_listed);
+		   : walk_list(scan, signal + scan->layout->thread_head.offset,
+			       scan->layout->thread_node.offset, note_listed);
 }
 
 static int scan_lists(struct scan *scan)
@@ -239,18 +249,22 @@ static int scan_lists(struct scan *scan)
 
 	if (ka_kernel_symbol(scan->guest.kernel, "init_task", &init))
 		return -ENODATA;
-	return walk_list(scan, init + scan->layout.tasks.offset, scan->layout.tasks.offset,
+	return walk_list(scan, init + scan->layout->tasks.offset, scan->layout->tasks.offset,
 			 scan_threads);
 }
 
-int ka_tasks_read(struct ka_vm *vm, const struct ka_kernel *kernel, const struct ka_types *types,
-		  struct ka_task *tasks, size_t max, size_t *ret_count)
+int ka_tasks_read(struct ka_vm *vm, const struct ka_kernel *kernel,
+		  const struct ka_task_layout *layout, struct ka_task *tasks, size_t max,
+		  size_t *ret_count)
 {
-	struct scan scan = { .guest = structs_of(vm, kernel), .tasks = tasks, .max = max };
-	int err = layout_find(types, scan.guest.word, &scan.layout);
+	struct scan scan = {
+		.guest = structs_of(vm, kernel),
+		.layout = layout,
+		.tasks = tasks,
+		.max = max,
+	};
+	int err = registers_refresh(vm);
 
-	if (!err)
-		err = registers_refresh(vm);
 	if (err)
 		return err;
 	for (int tries = 0; tries < TRIES; tries++) {

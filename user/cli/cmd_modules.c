@@ -71,17 +71,30 @@ static json_t *module_json(const struct ka_module *module, uint32_t views)
 			 hidden_json(module, views));
 }
 
-static int read_modules(struct cli *cli, const struct ka_kernel *kernel, struct ka_module *modules,
-			size_t *ret_count, uint32_t *ret_views)
+static int find_layout(struct cli *cli, const struct ka_kernel *kernel,
+		       struct ka_module_layout **ret_layout)
 {
 	struct ka_types *types;
 	int err = ka_types_from_guest(cli->vm, kernel, &types);
 
 	if (err)
-		return cli_fail_errno(cli, err, "types (BTF) of the guest's kernel");
-	err = ka_modules_read(cli->vm, kernel, types, modules, KA_MODULES_MAX, ret_count,
-			      ret_views);
+		return err;
+	err = ka_module_layout_new(kernel, types, ret_layout);
 	ka_types_free(types);
+	return err;
+}
+
+static int read_modules(struct cli *cli, const struct ka_kernel *kernel, struct ka_module *modules,
+			size_t *ret_count, uint32_t *ret_views)
+{
+	struct ka_module_layout *layout;
+	int err = find_layout(cli, kernel, &layout);
+
+	if (err)
+		return cli_fail_errno(cli, err, "types (BTF) of the guest's kernel");
+	err = ka_modules_read(cli->vm, kernel, layout, modules, KA_MODULES_MAX, ret_count,
+			      ret_views);
+	ka_module_layout_free(layout);
 	return err ? cli_fail_errno(cli, err, "list of modules") : CLI_OK;
 }
 

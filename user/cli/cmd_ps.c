@@ -56,16 +56,29 @@ static json_t *task_json(const struct ka_task *task)
 			 "hidden_from", hidden);
 }
 
-static int read_tasks(struct cli *cli, const struct ka_kernel *kernel, struct ka_task *tasks,
-		      size_t *ret_count)
+static int find_layout(struct cli *cli, const struct ka_kernel *kernel,
+		       struct ka_task_layout **ret_layout)
 {
 	struct ka_types *types;
 	int err = ka_types_from_guest(cli->vm, kernel, &types);
 
 	if (err)
-		return cli_fail_errno(cli, err, "types (BTF) of the guest's kernel");
-	err = ka_tasks_read(cli->vm, kernel, types, tasks, KA_TASKS_MAX, ret_count);
+		return err;
+	err = ka_task_layout_new(kernel, types, ret_layout);
 	ka_types_free(types);
+	return err;
+}
+
+static int read_tasks(struct cli *cli, const struct ka_kernel *kernel, struct ka_task *tasks,
+		      size_t *ret_count)
+{
+	struct ka_task_layout *layout;
+	int err = find_layout(cli, kernel, &layout);
+
+	if (err)
+		return cli_fail_errno(cli, err, "types (BTF) of the guest's kernel");
+	err = ka_tasks_read(cli->vm, kernel, layout, tasks, KA_TASKS_MAX, ret_count);
+	ka_task_layout_free(layout);
 	return err ? cli_fail_errno(cli, err, "tasks") : CLI_OK;
 }
 

@@ -84,6 +84,7 @@ void guest_free(struct guest *guest)
 	finding_table_deinit(&guest->findings);
 	guest_reference_drop(guest);
 	fold_table_deinit(&guest->folds);
+	guest_modules_drop(&guest->modules);
 	ka_symbols_free(guest->own_symbols);
 	ka_close(guest->vm);
 	free(guest);

@@ -6,6 +6,7 @@
 #include "content.h"
 #include "event.h"
 #include "finding.h"
+#include "guest_modules.h"
 #include "fold.h"
 #include "reference.h"
 #include "store.h"
@@ -113,6 +114,7 @@ struct guest {
 	uint64_t kernel_lstar, kernel_idtr; /* at the last search */
 	struct ka_kernel kernel;
 	struct ka_symbols *own_symbols; /* from its memory, where no file fits */
+	struct guest_modules modules;
 	const struct ka_reference *reference; /* of its build; `kernel` has its symbols */
 	unsigned int searches;		/* of its memory, in vain, in this boot */
 	uint64_t search_cycle;		/* not before this one again */

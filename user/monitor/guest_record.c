@@ -751,6 +751,7 @@ void guest_wait_for_boot(struct guest *guest)
 	guest->emptied_ns = 0;
 	guest->still = 0;
 	guest_reference_drop(guest);
+	guest_modules_drop(&guest->modules);
 	memset(&guest->kernel, 0, sizeof(guest->kernel));
 	/* The next kernel says for itself what it is. */
 	ka_symbols_free(guest->own_symbols);

@@ -152,8 +152,10 @@ static bool begin(struct guest *guest)
 	r = ka_track_begin(guest->vm);
 	guest->tracks = !r;
 	guest->range_count = 0;
-	if (!r)
+	if (!r) {
+		guest_modules_prepare(&guest->modules, guest->vm, &guest->kernel);
 		return true;
+	}
 	if (r == -EBUSY && !ka_tracker_pid(guest->vm, &pid) && pid)
 		snprintf(reason, sizeof(reason), "held by process %d", (int)pid);
 	else

@@ -387,15 +387,19 @@ void report_violation(const struct guest *guest, const struct finding *finding)
 }
 
 /* What the instruction that wrote belongs to. Linux puts modules behind the kernel's image. */
-static const char *owner_text(const struct guest *guest, uint64_t rip)
+static void set_owner(const struct guest *guest, json_t *json, uint64_t rip)
 {
+	const char *module = guest_modules_name(&guest->modules, rip);
 	const struct ka_kernel *kernel = &guest->kernel;
+	const char *owner = "unknown";
 
-	if (!kernel->symbols)
-		return "unknown";
-	if (rip >= kernel->base && rip < kernel->image_end)
-		return "kernel";
-	return rip >= kernel->image_end && rip < linux_modules_end ? "module" : "unknown";
+	if (kernel->symbols && rip >= kernel->base && rip < kernel->image_end)
+		owner = "kernel";
+	else if (module || (kernel->symbols && rip >= kernel->image_end && rip < linux_modules_end))
+		owner = "module";
+	set(json, "owner", json_string(owner));
+	if (module)
+		set(json, "module", event_string(module));
 }
 
 static json_t *write_json(const struct guest *guest, const struct fold *fold)
@@ -416,7 +420,7 @@ static json_t *write_json(const struct guest *guest, const struct fold *fold)
 		return json;
 	set(json, "vcpu", json_integer(write->vcpu));
 	set(json, "rip", event_hex(write->rip));
-	set(json, "owner", json_string(owner_text(guest, write->rip)));
+	set_owner(guest, json, write->rip);
 	set_symbol(guest, json, write->rip);
 	return json;
 }
