@@ -56,9 +56,6 @@ struct {
 /* Raised by user space when it wants a full snapshot of each vCPU at its next exit. */
 __u32 epoch;
 
-/* Set before loading, where the module kvmbpf_helper is: a missing kfunc must not be reached. */
-const volatile bool has_helper;
-
 /* Keeps the record types in our BTF, which ring buffer maps do not name. */
 const struct kvmbpf_snapshot_record *unused_snapshot_record __attribute__((unused));
 
@@ -150,10 +147,22 @@ static __always_inline bool is_news(const struct kvmbpf_vcpu *state, const struc
 	       state->flags != now->flags;
 }
 
+static __always_inline void refresh(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcpu,
+				    const struct watched *now)
+{
+	if (!state_lock(state))
+		return;
+	vmx_fill_moving(vcpu, now, state);
+	state_unlock(state);
+}
+
 /*
  * The body of every program. A pull takes a full snapshot; the others only when something watched
  * changed, or when user space raised `epoch`. A change is published whoever noticed it first, or
  * the iterator would hide it from the ring buffer; also when another writer holds the state.
+ *
+ * The iterator cannot read a VMCS: on VMX with the module each exit keeps the registers, and a pull
+ * only says whether they still stand.
  */
 static __always_inline int take_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vendor vendor,
 					 enum kvmbpf_source source)
@@ -172,6 +181,10 @@ static __always_inline int take_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vend
 	if (!state)
 		return 0;
 	count_source(source);
+	if (is_vmcs_read(vendor) && source == KVMBPF_SOURCE_PULL) {
+		vmx_vouch(vcpu, state);
+		return 0;
+	}
 	if (vendor_watch(vendor, vcpu, &now)) {
 		COUNT(read_errors);
 		return 0;
@@ -179,9 +192,12 @@ static __always_inline int take_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vend
 	if (has_helper && left_kernel(&now, state))
 		kvmbpf_tracking_stop((__u64)BPF_CORE_READ(vcpu, kvm), KVMBPF_STOP_KERNEL);
 	changed = watched_changes(&now, state);
-	if (!is_news(state, &now, source, changed))
-		return 0;
 	away = is_away(source, &now);
+	if (!is_news(state, &now, source, changed)) {
+		if (is_vmcs_read(vendor) && !away)
+			refresh(state, vcpu, &now);
+		return 0;
+	}
 	if (changed || away)
 		record = record_reserve(*slot, changed);
 	if (record)
@@ -216,6 +232,13 @@ static __always_inline int take_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vend
 	{                                                                                          \
 		return vcpu ? take_snapshot(vcpu, vendor, KVMBPF_SOURCE_EXIT) : 0;                 \
 	}                                                                                          \
+	SEC("?tp_btf/kvm_entry")                                                                   \
+	int BPF_PROG(entry_##name, struct kvm_vcpu *vcpu)                                          \
+	{                                                                                          \
+		return vcpu ? take_snapshot(vcpu, vendor, KVMBPF_SOURCE_ENTRY) : 0;                \
+	}
+
+#define LOAD_PROGRAMS(name, vendor)                                                                \
 	SEC("?fentry/kvm_arch_vcpu_load")                                                          \
 	int BPF_PROG(load_##name, struct kvm_vcpu *vcpu)                                           \
 	{                                                                                          \
@@ -225,12 +248,30 @@ static __always_inline int take_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vend
 	int BPF_KPROBE(probe_##name, struct kvm_vcpu *vcpu)                                        \
 	{                                                                                          \
 		return take_snapshot(vcpu, vendor, KVMBPF_SOURCE_LOAD);                            \
-	}                                                                                          \
-	SEC("?tp_btf/kvm_entry")                                                                   \
-	int BPF_PROG(entry_##name, struct kvm_vcpu *vcpu)                                          \
-	{                                                                                          \
-		return vcpu ? take_snapshot(vcpu, vendor, KVMBPF_SOURCE_ENTRY) : 0;                \
 	}
 
 VENDOR_PROGRAMS(svm, KVMBPF_VENDOR_SVM)
+LOAD_PROGRAMS(svm, KVMBPF_VENDOR_SVM)
 VENDOR_PROGRAMS(pvm, KVMBPF_VENDOR_PVM)
+LOAD_PROGRAMS(pvm, KVMBPF_VENDOR_PVM)
+VENDOR_PROGRAMS(vmx, KVMBPF_VENDOR_VMX)
+
+/* So that a vCPU that blocks shows its state. */
+SEC("?syscall")
+int wake(struct kvmbpf_wake_call *call)
+{
+	struct kvmbpf_vm_handle *vm = kvmbpf_vm_acquire(call->fd);
+
+	if (!vm)
+		return -ESRCH;
+	kvmbpf_vcpu_wake(vm, call->vcpu_id);
+	kvmbpf_vm_release(vm);
+	return 0;
+}
+
+/* Only once that function is through is the vCPU's VMCS the current one. */
+SEC("?fexit/kvm_arch_vcpu_load")
+int BPF_PROG(load_vmx, struct kvm_vcpu *vcpu)
+{
+	return take_snapshot(vcpu, KVMBPF_VENDOR_VMX, KVMBPF_SOURCE_LOAD);
+}

@@ -8,20 +8,24 @@
 
 #include "watched.bpf.h"
 #include "vendor_svm.bpf.h"
+#include "vendor_vmx.bpf.h"
 #include "vendor_pvm.bpf.h"
 
 static __always_inline int vendor_watch(enum kvmbpf_vendor vendor, struct kvm_vcpu *vcpu,
 					struct watched *ret_watched)
 {
 	return vendor == KVMBPF_VENDOR_SVM ? svm_watch(vcpu, ret_watched) :
+	       vendor == KVMBPF_VENDOR_VMX ? vmx_watch(vcpu, ret_watched) :
 					     pvm_watch(vcpu, ret_watched);
 }
 
 static __always_inline void vendor_fill_rest(enum kvmbpf_vendor vendor, struct kvm_vcpu *vcpu,
-					     struct kvmbpf_vcpu *state)
+					     const struct watched *now, struct kvmbpf_vcpu *state)
 {
 	if (vendor == KVMBPF_VENDOR_SVM)
 		svm_fill_rest(vcpu, state);
+	else if (vendor == KVMBPF_VENDOR_VMX)
+		vmx_fill_rest(vcpu, now, state);
 	else
 		pvm_fill_rest(vcpu, state);
 }
@@ -69,7 +73,7 @@ static __always_inline void state_fill(struct kvmbpf_vcpu *state, struct kvm_vcp
 	state->away = 0;
 	state_fill_watched(state, now);
 	state_fill_common(state, vcpu);
-	vendor_fill_rest(vendor, vcpu, state);
+	vendor_fill_rest(vendor, vcpu, now, state);
 }
 
 #endif

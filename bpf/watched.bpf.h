@@ -3,12 +3,14 @@
 #ifndef KVMBPF_WATCHED_H
 #define KVMBPF_WATCHED_H
 
+#include "kvmbpf/helper.h"
 #include "kvmbpf/records.h"
 
 struct watched {
 	__u64 cr0, cr4, efer, lstar;
 	struct kvmbpf_table_register gdtr, idtr;
 	__u32 flags;
+	struct kvmbpf_vmcs vmcs; /* VMX with the module: what they were read from, and more */
 };
 
 /* CR0.TS flips with each lazy FPU switch of an old guest: no news. */

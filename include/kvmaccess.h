@@ -48,7 +48,9 @@ enum ka_vendor { KA_VENDOR_NONE, KA_VENDOR_SVM, KA_VENDOR_VMX, KA_VENDOR_PVM };
 
 struct ka_host_options {
 	unsigned int max_vcpus;  /* watched at once on the host; 0: 8192 */
-	bool no_push;            /* attach nothing to KVM's exits: pull only */
+	/* Attach nothing to KVM's exits: pull only. On VMX without effect where the kernel module
+	 * is loaded: there is nothing to pull from but what exits leave. */
+	bool no_push;
 	const char *pin_path;    /* bpffs directory for maps and programs, or NULL */
 	/* libbpf's own messages, for -v; NULL: dropped. Not called after ka_host_open() returns. */
 	void (*log)(void *ctx, const char *line);
@@ -198,6 +200,10 @@ enum ka_registers_flags {
 	KA_REGISTERS_ENCRYPTED = 1u << 2,   /* confidential guest: values are not known */
 	KA_REGISTERS_NO_MSRS = 1u << 3,     /* lstar … sysenter_eip are not known on this host */
 	KA_REGISTERS_WP_SAMPLED = 1u << 4,  /* not every change of CR0.WP is pushed */
+	/* VMX without the kernel module: gdtr, idtr, rflags, cpl, sysenter_*, bases and selectors
+	 * are not known (0), nor are rip, rsp and cr3 where they are 0. */
+	KA_REGISTERS_NO_VMCS = 1u << 5,
+	KA_REGISTERS_NO_WP = 1u << 6,       /* nor is CR0.WP */
 };
 
 enum ka_changed {
@@ -232,7 +238,8 @@ struct ka_registers {
 /*
  * Reads the registers of all vCPUs afresh (about 3 µs a VM), in the order of their ids.
  * Fills at most `max`, and sets *ret_count to what was filled. A vCPU that runs in the guest
- * right now shows its state of its last exit. Errors: -EOWNERDEAD, -EOPNOTSUPP.
+ * right now shows its state of its last exit; on VMX its time_ns is that exit's, and it is left out
+ * where that is over 100 ms ago. Errors: -EOWNERDEAD, -EOPNOTSUPP.
  */
 int ka_registers_read_all(struct ka_vm *vm, struct ka_registers *registers, size_t max,
 			  size_t *ret_count);

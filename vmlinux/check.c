@@ -22,7 +22,7 @@ enum { KERNELS_MAX = 32, IMAGES_MAX = 8, TYPES_MAX = 512, DEPTH_MAX = 16 };
 static const struct { const char *prefix, *module; } vendor_types[] = {
 	{"vcpu_svm", "kvm-amd.ko"},   {"kvm_svm", "kvm-amd.ko"},   {"vmcb", "kvm-amd.ko"},
 	{"kvm_vmcb", "kvm-amd.ko"},   {"vcpu_vmx", "kvm-intel.ko"}, {"kvm_vmx", "kvm-intel.ko"},
-	{"vmcs", "kvm-intel.ko"},     {"loaded_vmcs", "kvm-intel.ko"},
+	{"vmcs", "kvm-intel.ko"},     {"loaded_vmcs", "kvm-intel.ko"}, {"vmx_", "kvm-intel.ko"},
 	{"vcpu_pvm", "kvm-pvm.ko"},   {"kvm_pvm", "kvm-pvm.ko"},   {"pvm_", "kvm-pvm.ko"},
 };
 
@@ -131,6 +131,8 @@ static int want_relocated(struct checker *c, const struct btf_ext *ext)
 
 	if (size < sizeof(*header) || header->hdr_len < sizeof(*header))
 		return -ENODATA;
+	if (!header->core_relo_len) /* follows no pointer */
+		return 0;
 	pos = header->hdr_len + header->core_relo_off;
 	end = pos + header->core_relo_len;
 	if (pos + sizeof(record_size) > end || end > size)

@@ -144,7 +144,9 @@ struct kvm {
 
 struct kvm_vcpu_arch {
 	unsigned long regs[17];
+	u32 regs_avail;
 	unsigned long cr0;
+	unsigned long cr0_guest_owned_bits;
 	unsigned long cr2;
 	unsigned long cr3;
 	unsigned long cr4;
@@ -152,8 +154,17 @@ struct kvm_vcpu_arch {
 	u64 efer;
 } CORE;
 
+/* Registers that KVM reads from the VMCS when it wants them: bits of regs_avail. */
+enum kvm_reg {
+	VCPU_REGS_RSP = 4,
+	VCPU_REGS_RIP = 16,
+	VCPU_EXREG_CR0 = 18,
+	VCPU_EXREG_CR3 = 19,
+};
+
 struct kvm_vcpu {
 	struct kvm *kvm;
+	int mode;
 	int vcpu_id;
 	int vcpu_idx;
 	struct kvm_vcpu_arch arch;
@@ -196,6 +207,33 @@ struct vcpu_svm {
  * the same series the bits of hflags moved down. */
 struct vcpu_svm___gif {
 	bool guest_gif;
+} CORE;
+
+/* ---- Intel VMX: kvm-intel ---- */
+
+struct vmcs;
+
+struct loaded_vmcs {
+	struct vmcs *vmcs;
+} CORE;
+
+struct vmx_uret_msr {
+	u64 data;
+} CORE;
+
+struct vcpu_vmx {
+	struct kvm_vcpu vcpu;
+	struct vmx_uret_msr guest_uret_msrs[1];
+	bool guest_state_loaded;
+	u64 msr_guest_kernel_gs_base;
+	struct loaded_vmcs *loaded_vmcs;
+	struct loaded_vmcs vmcs01;
+} CORE;
+
+/* 6.3 (32e69f232db4, "KVM: x86: Use emulator callbacks instead of duplicating \"host flags\""): in
+ * the series in which the bits of hflags moved down. */
+struct x86_emulate_ops___smm {
+	void *is_smm;
 } CORE;
 
 /* ---- PVM: KVM by software, no virtualization extension; out of tree ---- */

@@ -100,6 +100,22 @@ enum kvmbpf_vcpu_flags {
 	KVMBPF_VCPU_ENCRYPTED = 1u << 2, /* SEV-ES or later: registers are not readable */
 	KVMBPF_VCPU_NO_MSRS = 1u << 3,   /* this vendor keeps LSTAR and friends elsewhere */
 	KVMBPF_VCPU_WP_SAMPLED = 1u << 4, /* CR0.WP toggles need not exit here */
+	/* VMX without the module: GDTR, IDTR, selectors and bases are not known (0), RIP, RSP and
+	 * CR3 only where KVM has read them (else 0). */
+	KVMBPF_VCPU_NO_VMCS = 1u << 5,
+	KVMBPF_VCPU_NO_WP = 1u << 6, /* nor is CR0.WP */
+};
+
+/*
+ * The guest's MSRs that KVM for Intel keeps among those that it restores only on its return to user
+ * space. `uret_slots` says where in that array: 1 + index; 0: not known.
+ */
+enum kvmbpf_uret_msr {
+	KVMBPF_STAR,
+	KVMBPF_LSTAR,
+	KVMBPF_CSTAR,
+	KVMBPF_SFMASK,
+	KVMBPF_URET_MSRS,
 };
 
 /* Order of `selector`. */
@@ -151,6 +167,12 @@ struct kvmbpf_vcpu {
 	__u64 gpr[KVMBPF_GPRS]; /* RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15 */
 	__u64 fs_base, gs_base, kernel_gs_base;
 	__u16 selector[KVMBPF_SELECTORS];
+};
+
+/* Argument of the program `wake`. */
+struct kvmbpf_wake_call {
+	__s32 fd; /* of the VM, in the calling process */
+	__u32 vcpu_id;
 };
 
 /* What differs from the snapshot before. */

@@ -18,6 +18,7 @@
 #include "helper.h"
 #include "host.h"
 #include "pins.h"
+#include "vmx.h"
 #include "writes.h"
 
 enum { DEFAULT_VCPUS = 8192, VCPUS_MAX = 1 << 20 };
@@ -178,6 +179,8 @@ static int load_snapshot(struct ka_host *host, uint32_t vcpus, bool exits, enum 
 	bpf_map__set_max_entries(host->snapshot->maps.vcpus, vcpus);
 	bpf_map__set_max_entries(host->snapshot->maps.vcpu_slots, vcpus);
 	host->snapshot->rodata->has_helper = host->helper;
+	memcpy(host->snapshot->rodata->uret_slots, host->uret_slots, sizeof(host->uret_slots));
+	bpf_program__set_autoload(host->snapshot->progs.wake, host_reads_vmcs(host));
 	pull = push_program(host->snapshot->obj, host->probe.vendor, "pull");
 	if (pull)
 		bpf_program__set_autoload(pull, true);
@@ -227,20 +230,11 @@ static int load_push(struct ka_host *host, uint32_t vcpus)
 	return err;
 }
 
-/* Registers in the VMCS: only VMs and their memory can be seen. */
-static int load_nothing(struct ka_host *host, uint32_t vcpus)
-{
-	host_feature(host, "pull", KA_FEATURE_OFF,
-		     "Intel keeps registers in the VMCS, which BPF cannot read; no checks");
-	return load_snapshot(host, vcpus, false, LOAD_NONE);
-}
-
 /* Where the module has other functions than we call, the programs must do without. */
 static int load_push_best(struct ka_host *host, uint32_t vcpus)
 {
 	int err = -EOPNOTSUPP;
 
-	host->helper = helper_loaded();
 	if (host->helper)
 		err = load_push(host, vcpus);
 	if (err) {
@@ -254,19 +248,23 @@ static int load_programs(struct ka_host *host, const struct ka_host_options *opt
 {
 	uint32_t vcpus = options->max_vcpus ? options->max_vcpus : DEFAULT_VCPUS;
 	int err = -EOPNOTSUPP;
+	bool push;
 
 	if (vcpus > VCPUS_MAX)
 		return -EINVAL;
 	host->slot_count = vcpus;
+	host->helper = helper_loaded();
 	if (host->probe.vendor == KA_VENDOR_VMX)
-		return load_nothing(host, vcpus);
-	if (!options->no_push)
+		vmx_slots_find(host->uret_slots);
+	push = !options->no_push || host_reads_vmcs(host);
+	if (push)
 		err = load_push_best(host, vcpus);
 	if (err) {
 		host_feature(host, "push_exit", KA_FEATURE_OFF,
-			     options->no_push ? "switched off%s; CR0.WP is only sampled" :
-						"no kvm_exit: %s; CR0.WP is only sampled",
-			     options->no_push ? "" : strerror(-err));
+			     push ? "no kvm_exit: %s; CR0.WP is only sampled" :
+				    "switched off%s; CR0.WP is only sampled",
+			     push ? strerror(-err) : "");
+		host->helper = false;
 		err = load_snapshot(host, vcpus, false, LOAD_NONE);
 	}
 	if (err) {

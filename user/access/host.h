@@ -44,6 +44,7 @@ struct ka_host {
 	struct discover_bpf *discover;
 	struct snapshot_bpf *snapshot;
 	bool helper;                    /* its programs call the module kvmbpf_helper */
+	uint8_t uret_slots[KVMBPF_URET_MSRS]; /* VMX */
 	struct writes_bpf *writes;      /* NULL without the module */
 	struct ring_buffer *writes_ring;
 	unsigned int write_records;     /* taken from it in this dispatch */
@@ -71,6 +72,13 @@ struct ka_host {
 };
 
 enum ka_vendor host_vendor(void);
+
+/* Registers come from the VMCS, at exits: with a vCPU's last one, a pull can only say that they
+ * still stand. */
+static inline bool host_reads_vmcs(const struct ka_host *host)
+{
+	return host->probe.vendor == KA_VENDOR_VMX && host->helper;
+}
 
 /* discover.c: scans one process (pid > 0) or all (0), and brings the table up to date. VMs that
  * ended are passed to host_vm_gone(). */

@@ -16,6 +16,9 @@ enum { CR0_PE = 1 << 0 };
 #define CR0_PG (1ULL << 31)
 #define EFER_LMA (1ULL << 10)
 
+/* How old the last exit of a vCPU in the guest may be: ten ticks of the slowest host. */
+#define RUNNING_NS (100ULL * 1000 * 1000)
+
 void registers_from_state(const struct kvmbpf_vcpu *state, struct ka_registers *ret_registers)
 {
 	struct ka_registers *r = ret_registers;
@@ -56,6 +59,10 @@ void registers_from_state(const struct kvmbpf_vcpu *state, struct ka_registers *
 		r->flags |= KA_REGISTERS_NO_MSRS;
 	if (state->flags & KVMBPF_VCPU_WP_SAMPLED)
 		r->flags |= KA_REGISTERS_WP_SAMPLED;
+	if (state->flags & KVMBPF_VCPU_NO_VMCS)
+		r->flags |= KA_REGISTERS_NO_VMCS;
+	if (state->flags & KVMBPF_VCPU_NO_WP)
+		r->flags |= KA_REGISTERS_NO_WP;
 }
 
 /* A copy that no program wrote to meanwhile. */
@@ -80,10 +87,17 @@ static bool state_of(const struct kvmbpf_vcpu *state, const struct host_vm *vm)
 	return state->kvm == vm->kvm && state->inode == vm->inode;
 }
 
-/* Of this VM, and written since the last pull began: what is older was not read now. */
+/*
+ * Of this VM, and written since the last pull began: what is older was not read now. A VMCS is read
+ * at exits only, and a vCPU that is in the guest has none between two ticks of the host.
+ */
 static bool state_fresh(const struct ka_vm *vm, const struct kvmbpf_vcpu *state)
 {
-	return state_of(state, vm->vm) && state->time_ns >= vm->pulled_ns;
+	uint64_t since = vm->pulled_ns;
+
+	if (host_reads_vmcs(vm->host))
+		since -= RUNNING_NS;
+	return state_of(state, vm->vm) && state->time_ns >= since;
 }
 
 static uint64_t now_ns(void)

@@ -11,6 +11,7 @@
 
 #include "bpf/snapshot.skel.h"
 #include "vm.h"
+#include "vmx.h"
 #include "writes.h"
 
 int ka_list(struct ka_host *host, struct ka_vm_info **ret_vms, size_t *ret_count)
@@ -108,6 +109,8 @@ int host_vm_watch(struct ka_host *host, struct host_vm *vm)
 		if (vm->vcpus[i].slot == NO_SLOT)
 			err = slot_assign(host, &vm->vcpus[i]);
 	table_update(host, vm);
+	if (host_reads_vmcs(host))
+		vmx_wake_unseen(host, vm);
 	/* A full map costs those vCPUs' checks, not the others': the monitor sees them missing. */
 	return err == -ENOSPC ? 0 : err;
 }

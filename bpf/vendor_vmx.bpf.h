@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Where the guest's registers lie on Intel VMX: in the VMCS, which only VMREAD reads, and only on
+ * the CPU where it is current: the module kvmbpf_helper does that in programs on KVM's exits and
+ * after vcpu_load. Some MSRs lie in memory, and what KVM copied there of the rest.
+ */
+#ifndef KVMBPF_VENDOR_VMX_H
+#define KVMBPF_VENDOR_VMX_H
+
+#include "watched.bpf.h"
+
+/* Set before loading, where the module kvmbpf_helper is: a missing kfunc must not be reached. */
+const volatile bool has_helper;
+
+/* Set before loading. */
+const volatile __u8 uret_slots[KVMBPF_URET_MSRS];
+
+enum {
+	CR0_WP = 1 << 16,
+	SS_ACCESS_DPL_SHIFT = 5,
+	OUTSIDE_GUEST_MODE = 0, /* kvm_vcpu.mode */
+};
+
+static __always_inline __u64 vmx_uret_msr(struct vcpu_vmx *vmx, enum kvmbpf_uret_msr which)
+{
+	void *msrs = __builtin_preserve_access_index(&vmx->guest_uret_msrs);
+	__u8 slot = uret_slots[which];
+	struct vmx_uret_msr *msr;
+
+	if (!slot)
+		return 0;
+	msr = msrs + (slot - 1) * bpf_core_type_size(struct vmx_uret_msr);
+	return BPF_CORE_READ(msr, data);
+}
+
+/*
+ * HF_SMM_MASK of hflags is a #define: bit 6 in 6.1, bit 1 since 6.3. A nested guest has a VMCS of
+ * its own.
+ */
+static __always_inline __u32 vmx_flags(struct vcpu_vmx *vmx)
+{
+	__u32 smm = bpf_core_field_exists(struct x86_emulate_ops___smm, is_smm) ? 1u << 1 : 1u << 6;
+	void *vmcs01 = __builtin_preserve_access_index(&vmx->vmcs01);
+	__u32 flags = 0;
+
+	if ((void *)BPF_CORE_READ(vmx, loaded_vmcs) != vmcs01)
+		flags |= KVMBPF_VCPU_NESTED;
+	if (BPF_CORE_READ(vmx, vcpu.arch.hflags) & smm)
+		flags |= KVMBPF_VCPU_SMM;
+	if (!uret_slots[KVMBPF_LSTAR])
+		flags |= KVMBPF_VCPU_NO_MSRS;
+	return flags;
+}
+
+static __always_inline bool vmx_cached(struct kvm_vcpu *vcpu, __u32 reg)
+{
+	return BPF_CORE_READ(vcpu, arch.regs_avail) & (1u << reg);
+}
+
+/*
+ * What KVM keeps in memory: bits that the guest owns can have changed since. Those are neither of
+ * the paging mode, which KVM must know.
+ */
+static __always_inline void vmx_watch_memory(struct kvm_vcpu *vcpu, struct watched *ret_watched)
+{
+	ret_watched->cr0 = BPF_CORE_READ(vcpu, arch.cr0);
+	ret_watched->cr4 = BPF_CORE_READ(vcpu, arch.cr4);
+	ret_watched->flags |= KVMBPF_VCPU_NO_VMCS | KVMBPF_VCPU_WP_SAMPLED;
+	if (BPF_CORE_READ(vcpu, arch.cr0_guest_owned_bits) & CR0_WP &&
+	    !vmx_cached(vcpu, bpf_core_enum_value(enum kvm_reg, VCPU_EXREG_CR0)))
+		ret_watched->flags |= KVMBPF_VCPU_NO_WP;
+}
+
+static __always_inline __u64 vmx_control_register(__u64 value, __u64 mask, __u64 shadow)
+{
+	return (value & ~mask) | (shadow & mask);
+}
+
+static __always_inline int vmx_watch_vmcs(struct vcpu_vmx *vmx, struct watched *ret_watched)
+{
+	struct kvmbpf_vmcs *vmcs = &ret_watched->vmcs;
+
+	if (kvmbpf_vmcs_read((__u64)BPF_CORE_READ(vmx, loaded_vmcs, vmcs), vmcs))
+		return -1;
+	ret_watched->cr0 = vmx_control_register(vmcs->cr0, vmcs->cr0_mask, vmcs->cr0_shadow);
+	ret_watched->cr4 = vmx_control_register(vmcs->cr4, vmcs->cr4_mask, vmcs->cr4_shadow);
+	ret_watched->gdtr.base = vmcs->gdt_base;
+	ret_watched->gdtr.limit = vmcs->gdt_limit;
+	ret_watched->idtr.base = vmcs->idt_base;
+	ret_watched->idtr.limit = vmcs->idt_limit;
+	/* Since 6.4 the guest may write it without an exit (fb509f76acc8, "KVM: VMX: Make CR0.WP a
+	 * guest owned bit"). */
+	if (!(vmcs->cr0_mask & CR0_WP))
+		ret_watched->flags |= KVMBPF_VCPU_WP_SAMPLED;
+	return 0;
+}
+
+static __always_inline int vmx_watch(struct kvm_vcpu *vcpu, struct watched *ret_watched)
+{
+	struct vcpu_vmx *vmx = (struct vcpu_vmx *)vcpu;
+
+	if (BPF_CORE_READ_INTO(&ret_watched->efer, vcpu, arch.efer))
+		return -1;
+	ret_watched->lstar = vmx_uret_msr(vmx, KVMBPF_LSTAR);
+	ret_watched->flags = vmx_flags(vmx);
+	if (has_helper)
+		return vmx_watch_vmcs(vmx, ret_watched);
+	vmx_watch_memory(vcpu, ret_watched);
+	return 0;
+}
+
+/* The registers that change at each exit. */
+static __always_inline void vmx_fill_moving(struct kvm_vcpu *vcpu, const struct watched *now,
+					    struct kvmbpf_vcpu *state)
+{
+	const struct kvmbpf_vmcs *vmcs = &now->vmcs;
+
+	bpf_core_read(state->gpr, sizeof(state->gpr), &vcpu->arch.regs);
+	state->gpr[VCPU_REGS_RSP] = vmcs->rsp;
+	state->rip = vmcs->rip;
+	state->rflags = vmcs->rflags;
+	state->cr3 = vmcs->cr3;
+	state->cpl = vmcs->ss_access >> SS_ACCESS_DPL_SHIFT & 3;
+	state->fs_base = vmcs->fs_base;
+	state->gs_base = vmcs->gs_base;
+	state->time_ns = bpf_ktime_get_ns();
+}
+
+static __always_inline void vmx_fill_vmcs(struct kvm_vcpu *vcpu, const struct watched *now,
+					  struct kvmbpf_vcpu *state)
+{
+	const struct kvmbpf_vmcs *vmcs = &now->vmcs;
+
+	vmx_fill_moving(vcpu, now, state);
+	state->sysenter_cs = vmcs->sysenter_cs;
+	state->sysenter_esp = vmcs->sysenter_esp;
+	state->sysenter_eip = vmcs->sysenter_eip;
+	/* Selectors stand in the order of their VMCS fields. */
+	__builtin_memcpy(state->selector, vmcs->selector, sizeof(state->selector));
+}
+
+/* Not known is 0: a register that KVM has not read from the VMCS holds an old value. */
+static __always_inline void vmx_fill_memory(struct kvm_vcpu *vcpu, struct kvmbpf_vcpu *state)
+{
+	state->cr3 = 0;
+	if (vmx_cached(vcpu, bpf_core_enum_value(enum kvm_reg, VCPU_EXREG_CR3)))
+		state->cr3 = BPF_CORE_READ(vcpu, arch.cr3);
+	if (!vmx_cached(vcpu, VCPU_REGS_RSP))
+		state->gpr[VCPU_REGS_RSP] = 0;
+	if (!vmx_cached(vcpu, VCPU_REGS_RIP))
+		state->rip = 0;
+	state->rflags = 0;
+	state->cpl = 0;
+	state->sysenter_cs = state->sysenter_esp = state->sysenter_eip = 0;
+	state->fs_base = state->gs_base = 0;
+	__builtin_memset(state->selector, 0, sizeof(state->selector));
+}
+
+static __always_inline void vmx_fill_rest(struct kvm_vcpu *vcpu, const struct watched *now,
+					  struct kvmbpf_vcpu *state)
+{
+	struct vcpu_vmx *vmx = (struct vcpu_vmx *)vcpu;
+
+	state->star = vmx_uret_msr(vmx, KVMBPF_STAR);
+	state->cstar = vmx_uret_msr(vmx, KVMBPF_CSTAR);
+	state->sfmask = vmx_uret_msr(vmx, KVMBPF_SFMASK);
+	state->kernel_gs_base = 0;
+	/* The CPU has it while the guest's state is loaded. */
+	if (!BPF_CORE_READ(vmx, guest_state_loaded))
+		state->kernel_gs_base = BPF_CORE_READ(vmx, msr_guest_kernel_gs_base);
+	if (has_helper)
+		vmx_fill_vmcs(vcpu, now, state);
+	else
+		vmx_fill_memory(vcpu, state);
+}
+
+/* Each exit keeps what the VMCS says. */
+static __always_inline bool is_vmcs_read(enum kvmbpf_vendor vendor)
+{
+	return vendor == KVMBPF_VENDOR_VMX && has_helper;
+}
+
+/*
+ * While KVM is outside of the guest, the guest is as its last exit left it. KVM says so in
+ * kvm_vcpu.mode, and only after its exit tracepoint.
+ */
+static __always_inline void vmx_vouch(struct kvm_vcpu *vcpu, struct kvmbpf_vcpu *state)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!state->time_ns ||
+	    vmx_flags((struct vcpu_vmx *)vcpu) & (KVMBPF_VCPU_NESTED | KVMBPF_VCPU_SMM))
+		return;
+	state->away = 0;
+	state->generation = BPF_CORE_READ(vcpu, kvm, memslots[0], generation);
+	state->online_vcpus = BPF_CORE_READ(vcpu, kvm, online_vcpus.counter);
+	if (BPF_CORE_READ(vcpu, mode) == OUTSIDE_GUEST_MODE)
+		state->time_ns = now;
+}
+
+#endif
