@@ -716,6 +716,82 @@ int ka_reference_gate(const struct ka_reference *reference, unsigned int vector,
 int ka_reference_gdt(const struct ka_reference *reference, const uint8_t **ret_bytes,
 		     size_t *ret_len);
 
+/* ---- kernel text --------------------------------------------------------------------------- */
+
+/* Why the kernel itself changes its text. */
+enum ka_patch_kind {
+	KA_PATCH_NONE,
+	KA_PATCH_ALTERNATIVE,
+	KA_PATCH_PARAVIRT,
+	KA_PATCH_RETPOLINE,
+	KA_PATCH_RETURN,
+	KA_PATCH_CALL,            /* through the thunk that counts calls */
+	KA_PATCH_CALL_THUNK,
+	KA_PATCH_STATIC_CALL,
+	KA_PATCH_STATIC_CALL_TRAMPOLINE,
+	KA_PATCH_JUMP_LABEL,
+	KA_PATCH_FTRACE,
+	KA_PATCH_FTRACE_CALL,     /* in ftrace's own trampolines */
+	KA_PATCH_SMP_LOCK,
+	KA_PATCH_ENDBR,
+	KA_PATCH_RUNTIME_SHIFT,
+	KA_PATCH_RUNTIME_POINTER,
+	KA_PATCH_RUNTIME_LIMIT,
+	KA_PATCH_KINDS,
+};
+
+/* "alternative", "ftrace", …; "text" for KA_PATCH_NONE. */
+const char *ka_patch_kind_name(enum ka_patch_kind kind);
+
+struct ka_text;
+
+enum { KA_TEXT_DIFFERENCE_BYTES = 16, KA_TEXT_MARGIN = 256 };
+
+/* What the kernel never puts there. */
+struct ka_text_difference {
+	uint64_t address;         /* link-time, of the first byte that differs */
+	enum ka_patch_kind kind;  /* of the place that it lies in */
+	uint32_t len;             /* bytes, of which the first are in these: */
+	uint8_t expected[KA_TEXT_DIFFERENCE_BYTES], observed[KA_TEXT_DIFFERENCE_BYTES];
+	/* A CALL or JMP that stands there leads to; 0: none does. Link-time, also outside the image. */
+	uint64_t target;
+};
+
+/* A boot of the kernel. Begins zeroed but for `slide`, and `read` where there is one. */
+struct ka_text_boot {
+	uint64_t slide;
+	uint64_t constant[KA_PATCH_KINDS]; /* of KA_PATCH_RUNTIME_*, one for all places; 0: not seen */
+	/*
+	 * Reads the guest's memory at a link-time address, also outside of the image: the thunks that
+	 * indirect branches are sent through against ITS, and the trampolines that the calls of a
+	 * static call agree with. NULL: the former are differences, the latter are not looked at.
+	 */
+	int (*read)(void *ctx, uint64_t address, void *buf, size_t len);
+	void *ctx;
+};
+
+/*
+ * The text of a kernel build with all places that the kernel patches; borrows the reference. Takes
+ * a quarter of a second. -ENODATA: no text, or no relocations (a vmlinux); -EBADMSG: its lists of
+ * places do not fit it.
+ */
+int ka_text_create(const struct ka_reference *reference, struct ka_text **ret_text);
+void ka_text_free(struct ka_text *text);
+/* Link-time addresses of its first byte and of the one behind it. */
+void ka_text_range(const struct ka_text *text, uint64_t *ret_start, uint64_t *ret_end);
+/* How many places of a kind it has. */
+size_t ka_text_sites(const struct ka_text *text, enum ka_patch_kind kind);
+
+/*
+ * Pure. Holds bytes of a guest's text, which begin at a link-time address, against the build: each
+ * place that the kernel patches against all that it may put there, all else against the image. Looks
+ * for differences in [from, to); KA_TEXT_MARGIN bytes more on both sides, where there is text, let
+ * places be judged that reach beyond. Returns how many differ, and fills at most `max`.
+ */
+size_t ka_text_compare(const struct ka_text *text, struct ka_text_boot *boot, uint64_t address,
+		       const uint8_t *bytes, size_t len, uint64_t from, uint64_t to,
+		       struct ka_text_difference *differences, size_t max);
+
 /* Library version, "MAJOR.MINOR.PATCH". */
 const char *ka_version(void);
 

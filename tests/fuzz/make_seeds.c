@@ -180,6 +180,89 @@ static void seeds_types(void)
 	btf__free(btf);
 }
 
+/* As fuzz_reference.c has them: its parts by number, each before its length and bytes. */
+enum part {
+	PART_TEXT,
+	PART_REPLACEMENT,
+	PART_ALTERNATIVES,
+	PART_PARAVIRT,
+	PART_RETPOLINES,
+	PART_RETURNS,
+	PART_CALLS,
+	PART_ENDBRS,
+	PART_LOCKS,
+	PART_LIMITS,
+	PART_FTRACE,
+	PART_LABELS,
+	PART_STATIC_CALLS,
+	PART_THUNK,
+	PART_RELOCS_32 = 18,
+};
+
+static uint8_t parts[4096];
+static size_t parts_len;
+
+static void part(enum part number, const void *bytes, size_t len)
+{
+	parts[parts_len++] = number;
+	parts[parts_len++] = (uint8_t)len;
+	parts[parts_len++] = (uint8_t)(len >> 8);
+	memcpy(parts + parts_len, bytes, len);
+	parts_len += len;
+}
+
+/* A list of one distance: from where the list lies to a place of the text. */
+static void list(enum part number, uint32_t address, uint32_t offset)
+{
+	uint32_t distance = 0x81000000 + offset - address;
+
+	part(number, &distance, 4);
+}
+
+/* One place of each kind, 16 bytes apart. */
+static void seeds_reference(void)
+{
+	static const uint8_t code[12][6] = {
+		{ 0xff, 0x15, 0, 0, 0, 0 },		{ 0xe8, 0xab, 0, 0, 0 },
+		{ 0xe9, 0x5b, 1, 0, 0 },		{ 0xe8, 0x8b, 1, 0, 0 },
+		{ 0xf3, 0x0f, 0x1e, 0xfa },		{ 0xf0, 0x48, 0x0f, 0xb1, 0x0e },
+		{ 0x48, 0xb8 },				{ 0x0f, 0x1f, 0x44, 0, 0 },
+		{ 0x0f, 0x1f, 0x44, 0, 0 },		{ 0xe8, 0x6b, 0, 0, 0 },
+		{ 0xff, 0x15, 0, 0, 0, 0 },		{ 0x90, 0x90, 0x90, 0x90 },
+	};
+	static const uint8_t replacement[] = { 0xe8, 0, 0, 0, 0 }, thunk[] = { 0x90, 0x90 };
+	uint8_t text[0x200], alternative[14] = { 0 };
+	uint64_t paravirt[2] = { 0xffffffff810000a0, 0x600 }, ftrace = 0xffffffff81000070;
+	int32_t label[4] = { 0x81000080 - 0x81029000, 0x81000000 - 0x81029004 };
+	int32_t call[2] = { 0x81000090 - 0x8102a000, 0x82000200 - 0x8102a004 };
+	int32_t from = 0x81000000 - 0x81020000, to = 0x81010000 - 0x81020004;
+	uint32_t reloc = 0x81000002;
+
+	memset(text, 0xcc, sizeof(text));
+	for (size_t i = 0; i < 12; i++)
+		memcpy(text + 16 * i, code[i], sizeof(code[i]));
+	memcpy(alternative, &from, 4);
+	memcpy(alternative + 4, &to, 4);
+	alternative[12] = 6;
+	alternative[13] = 5;
+	part(PART_TEXT, text, sizeof(text));
+	part(PART_REPLACEMENT, replacement, sizeof(replacement));
+	part(PART_ALTERNATIVES, alternative, sizeof(alternative));
+	part(PART_PARAVIRT, paravirt, sizeof(paravirt));
+	list(PART_RETPOLINES, 0x81022000, 0x10);
+	list(PART_RETURNS, 0x81023000, 0x20);
+	list(PART_CALLS, 0x81024000, 0x30);
+	list(PART_ENDBRS, 0x81025000, 0x40);
+	list(PART_LOCKS, 0x81026000, 0x50);
+	list(PART_LIMITS, 0x81027000, 0x62);
+	part(PART_FTRACE, &ftrace, sizeof(ftrace));
+	part(PART_LABELS, label, sizeof(label));
+	part(PART_STATIC_CALLS, call, sizeof(call));
+	part(PART_THUNK, thunk, sizeof(thunk));
+	part(PART_RELOCS_32, &reloc, sizeof(reloc));
+	seed("fuzz_reference", "every-kind", parts, parts_len, "", 0);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -192,5 +275,6 @@ int main(int argc, char **argv)
 	seeds_sysmap();
 	seeds_kallsyms();
 	seeds_types();
+	seeds_reference();
 	return 0;
 }

@@ -50,6 +50,7 @@ static const struct {
 	{ "ia32_idt", "ia32_idt", NULL },
 	{ "apic_idts", "apic_idts", NULL },
 	{ "gdt_page", "gdt_page", NULL },
+	{ "pv_ops", "pv_ops", NULL },
 };
 
 /* Where relocations count: what is compared, or copied into what is compared. */

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the kernel may put in a place that it patches. Pure code. */
+#ifndef KVMACCESS_PATCH_JUDGE_H
+#define KVMACCESS_PATCH_JUDGE_H
+
+#include "patch_sites.h"
+
+enum { PATCH_RETURN_THUNKS_MAX = 16 };
+
+/* A kernel build, and what its symbols say about patching. All addresses are link-time. */
+struct patch_judge {
+	const struct ka_reference *reference;
+	struct patch_sites sites;
+	const struct ka_section *text, *replacements, *call_thunk, *pv_ops;
+	const struct ka_section *relocs_32, *relocs_inverse_32, *relocs_64;
+	bool is_64bit;
+	/* Arrays of thunks by register; 0: this kernel has none. */
+	uint64_t thunk, call_thunks, jump_thunks, its_thunks;
+	uint64_t return_thunk[PATCH_RETURN_THUNKS_MAX];
+	size_t return_thunks;
+	uint64_t static_call_return, ftrace_caller, ftrace_regs_caller;
+};
+
+int patch_judge_create(const struct ka_reference *reference, struct patch_judge *ret_judge);
+void patch_judge_destroy(struct patch_judge *judge);
+
+/*
+ * Bytes of the image as KASLR leaves them at a slide. False: they are no part of the text, the
+ * replacements or the call thunk.
+ */
+bool patch_source(const struct patch_judge *judge, uint64_t slide, uint64_t address, uint8_t *buf,
+		  size_t len);
+
+/* May the kernel have put these bytes, as many as the site is long, there? */
+bool patch_accepts(const struct patch_judge *judge, struct ka_text_boot *boot,
+		   const struct patch_site *site, const uint8_t *bytes);
+
+#endif
