@@ -130,10 +130,11 @@ struct part {
 	struct ka_piece *piece;
 	struct translation *translation; /* NULL: physical */
 	struct kvmbpf_walk_step step[KVMBPF_WALK_LEVELS]; /* as read */
+	const __u64 *entry[KVMBPF_WALK_LEVELS];		  /* where: in this part or one before */
 	unsigned int depth;
 	uint64_t gpa;  /* where `buf` was read */
-	size_t first;  /* its first iovec */
-	size_t last;   /* one past its last */
+	bool queued;
+	size_t last;   /* one past the last iovec that it needs */
 	uint64_t gva;
 	void *buf;
 	uint32_t len;
@@ -157,6 +158,13 @@ static struct translation *cached(struct ka_vm *vm, const struct ka_paging *pagi
 	return entry;
 }
 
+static void batch_clear(struct batch *batch)
+{
+	batch->count = 0;
+	batch->bytes = 0;
+	batch->number++;
+}
+
 static int batch_add(struct ka_vm *vm, uint64_t gpa, void *buf, size_t len)
 {
 	struct batch *batch = vm->batch;
@@ -176,6 +184,29 @@ static int batch_add(struct ka_vm *vm, uint64_t gpa, void *buf, size_t len)
 	return 0;
 }
 
+/*
+ * Queues an entry of a walk. Walks share their upper entries, which are read once a batch: by the
+ * first part that needs them.
+ */
+static int queue_entry(struct ka_vm *vm, struct part *part, unsigned int i, uint32_t size)
+{
+	struct batch *batch = vm->batch;
+	struct batch_entry *known =
+		&batch->entry[(part->step[i].gpa / sizeof(uint64_t)) % BATCH_ENTRIES];
+	int err;
+
+	if (known->batch == batch->number && known->gpa == part->step[i].gpa && known->size == size) {
+		part->entry[i] = known->value;
+		return 0;
+	}
+	err = batch_add(vm, part->step[i].gpa, &part->step[i].entry, size);
+	if (err)
+		return err;
+	part->entry[i] = &part->step[i].entry;
+	*known = (struct batch_entry){ part->step[i].gpa, size, part->entry[i], batch->number };
+	return 0;
+}
+
 /* Queues the entries of the cached walk, from this root, and the data behind them. */
 static int queue_part(struct ka_vm *vm, struct part *part)
 {
@@ -191,8 +222,7 @@ static int queue_part(struct ka_vm *vm, struct part *part)
 	for (unsigned int i = 0; i < walk->depth && err >= 0; i++) {
 		part->step[i].gpa = i ? walk->step[i].gpa : start.step[0].gpa;
 		part->step[i].entry = 0;
-		err = batch_add(vm, part->step[i].gpa, &part->step[i].entry,
-				kvmbpf_walk_entry_size(&state));
+		err = queue_entry(vm, part, i, kvmbpf_walk_entry_size(&state));
 	}
 	if (err >= 0 && part->buf)
 		err = batch_add(vm, part->gpa, part->buf, part->len);
@@ -200,11 +230,13 @@ static int queue_part(struct ka_vm *vm, struct part *part)
 }
 
 /* After the read: do the entries still lead to where the data was read from? */
-static bool part_proven(const struct part *part)
+static bool part_proven(struct part *part)
 {
 	struct kvmbpf_paging_state state = paging_state(part->piece->paging);
 	struct kvmbpf_walk now;
 
+	for (unsigned int i = 0; i < part->depth; i++)
+		part->step[i].entry = *part->entry[i];
 	if (kvmbpf_walk_resolve(&state, part->gva, part->step, part->depth, &now))
 		return false;
 	return now.gpa == part->gpa;
@@ -232,7 +264,7 @@ static int part_slow(struct ka_vm *vm, struct part *part)
 
 static int part_finish(struct ka_vm *vm, struct part *part, size_t complete)
 {
-	if (part->last > part->first && part->last <= complete && part_proven(part)) {
+	if (part->queued && part->last <= complete && part_proven(part)) {
 		if (part->gva == part->piece->address)
 			part->piece->gpa = part->gpa;
 		return 0;
@@ -276,26 +308,16 @@ static int flush(struct ka_vm *vm, struct part *parts, size_t *count)
 			parts[i].piece->error = err;
 	}
 	*count = 0;
-	batch->count = 0;
-	batch->bytes = 0;
+	batch_clear(batch);
 	return 0;
 }
 
 /* Puts one page's part into the batch if the cache knows the page. */
 static void add_part(struct ka_vm *vm, struct part *part)
 {
-	struct batch *batch = vm->batch;
-	size_t first = batch->count;
-
 	part->translation = cached(vm, part->piece->paging, part->gva);
-	part->first = first;
-	part->last = first;
-	if (!part->translation->valid)
-		return;
-	if (queue_part(vm, part))
-		batch->count = first;
-	else
-		part->last = batch->count;
+	part->queued = part->translation->valid && !queue_part(vm, part);
+	part->last = vm->batch->count;
 }
 
 static int add_piece(struct ka_vm *vm, struct ka_piece *piece, struct part *parts, size_t *count)
@@ -332,8 +354,7 @@ int ka_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count)
 
 	if (!vm->vm)
 		return -EOWNERDEAD;
-	vm->batch->count = 0;
-	vm->batch->bytes = 0;
+	batch_clear(vm->batch);
 	for (size_t i = 0; i < count && !err; i++) {
 		pieces[i].error = 0;
 		pieces[i].gpa = pieces[i].address;

@@ -179,7 +179,7 @@ static int open_found(struct ka_host *host, struct host_vm *found, unsigned int 
 	vm->info = found->info;
 	vm->flags = flags;
 	vm->translations = calloc(TRANSLATIONS, sizeof(*vm->translations));
-	vm->batch = malloc(sizeof(*vm->batch));
+	vm->batch = calloc(1, sizeof(*vm->batch));
 	if (!vm->translations || !vm->batch)
 		goto fail;
 	if (pull_program(host)) {

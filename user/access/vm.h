@@ -10,6 +10,7 @@
 enum {
 	TRANSLATIONS = 1024,     /* entries of the cache: a power of two */
 	BATCH_PIECES = 1000,     /* below IOV_MAX, which bounds one process_vm_readv() */
+	BATCH_ENTRIES = 64,
 };
 
 /* A cached walk: proven again, by its entries, each time it is used. */
@@ -20,10 +21,20 @@ struct translation {
 	struct kvmbpf_walk walk; /* of the page's first byte */
 };
 
+/* A page-table entry that a batch reads. */
+struct batch_entry {
+	uint64_t gpa;
+	uint32_t size;
+	const __u64 *value;
+	uint64_t batch; /* that has read it */
+};
+
 /* What goes into one process_vm_readv(). */
 struct batch {
 	size_t count;
 	size_t bytes;
+	uint64_t number; /* of this batch, from 1 */
+	struct batch_entry entry[BATCH_ENTRIES]; /* by GPA; one that is in the way is replaced */
 	struct iovec local[BATCH_PIECES];
 	struct iovec remote[BATCH_PIECES];
 };
