@@ -184,7 +184,7 @@ fuzzers := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 $(B)/tests/%.o: tests/%.c | $(skels)
 	$(call say,CC,$<)mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) -Iuser $(CFLAGS) $(DEPFLAGS) -c $< -o $@
+	$(Q)$(CC) $(CPPFLAGS) -Iuser -Itests $(CFLAGS) $(DEPFLAGS) -c $< -o $@
 
 $(B)/tests/parts.a: $(unit_parts) $(monitor_parts) $(cli_parts)
 	$(call say,AR,$@)mkdir -p $(@D) && rm -f $@ && ar rcs $@ $^
@@ -258,6 +258,20 @@ fuzz: deps
 .PHONY: check-lab-svm
 check-lab-svm: all native-tests
 	$(Q)tests/lab/check $(R)
+
+# ---- measurements ---------------------------------------------------------------------------
+
+bench_parts := $(patsubst %.c,$(B)/%.o,$(wildcard tests/bench/*.c)) \
+	       $(filter-out %/support.o %/guest_kernel.o,$(native_parts))
+
+$(B)/tests/native/bench: $(bench_parts) $(B)/libkvmaccess.a
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ACCESS_LIBS) -ljansson
+
+# Beside the program of the tiny guests, which it starts. On a machine that does nothing else.
+.PHONY: bench
+bench: deps
+	@$(MAKE) -j$(JOBS) all $(B)/tests/native/tinyvm $(B)/tests/native/bench
+	@$(B)/tests/native/bench $(BENCH)
 
 .PHONY: deps
 deps:

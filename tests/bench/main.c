@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* make bench: measures on this machine, prints a table, writes build/bench.json. */
+#include "bench.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct {
+	const char *name;
+	int (*run)(void);
+} groups[] = {
+	{ "calls", bench_calls },
+	{ "daemon", bench_daemon },
+};
+
+int main(int argc, char **argv)
+{
+	int missed, status = 0;
+
+	if (geteuid() || access("/dev/kvm", R_OK | W_OK)) {
+		fprintf(stderr, "bench: needs root and /dev/kvm\n");
+		return 77;
+	}
+	rows_begin();
+	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+		int err;
+
+		if (argc > 1 && strcmp(argv[1], groups[i].name))
+			continue;
+		err = groups[i].run();
+		if (err) {
+			rows_skip(groups[i].name, strerror(-err));
+			status = 1;
+		}
+	}
+	missed = rows_end("build/bench.json");
+	if (missed < 0)
+		return 1;
+	printf("\n%d goals missed; build/bench.json has the rows\n", missed);
+	return status;
+}

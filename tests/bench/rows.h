@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Results: printed as they come, and kept for build/bench.json. */
+#ifndef TESTS_BENCH_ROWS_H
+#define TESTS_BENCH_ROWS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum better { BETTER_LESS, BETTER_MORE };
+
+struct row {
+	const char *name, *backend, *unit;
+	double value;         /* a median, where there are samples */
+	double p99;           /* 0: a single figure */
+	double goal;          /* 0: none */
+	enum better better;
+	double reference;     /* to compare with, in the same unit; 0: none */
+	const char *reference_of;
+};
+
+void rows_begin(void);
+void rows_add(const struct row *row);
+/* A row that could not be measured here, and why. */
+void rows_skip(const char *name, const char *reason);
+/* How many missed their goal; writes all to `path`. -errno. */
+int rows_end(const char *path);
+
+uint64_t now_ns(void);
+/* Sorts; the median and the 99th percentile of nanoseconds, in µs. */
+void samples_summary(uint64_t *samples, size_t count, double *ret_median, double *ret_p99);
+
+#endif
