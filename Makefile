@@ -33,7 +33,7 @@ BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -Wall -Wextra -Wer
 	      -Wno-unused-parameter -Iinclude -I.
 
 ACCESS_LIBS := -lbpf -lelf -llzma -lzstd -llz4 -lz -lexpat
-MONITOR_LIBS := -lsystemd -ljansson -lsqlite3 -lsodium -lzstd
+MONITOR_LIBS := -lsystemd -ljansson -lsqlite3 -lsodium -lzstd -lcyaml -lyaml -lcurl -lrdkafka
 RPATH := -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib'
 
 bpf_names := $(patsubst bpf/%.bpf.c,%,$(wildcard bpf/*.bpf.c))
@@ -148,7 +148,8 @@ run: deps
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/lib/pkgconfig \
 		$(DESTDIR)$(PREFIX)/include/kvmbpf $(DESTDIR)$(PREFIX)/share/kvmbpf \
-		$(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
+		$(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
+		$(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 0755 $(B)/kvmbpf-monitor $(DESTDIR)$(PREFIX)/sbin
 	install -m 0755 $(B)/kvmbpf $(DESTDIR)$(PREFIX)/bin
 	install -m 0755 $(B)/libkvmaccess.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib
@@ -160,6 +161,7 @@ install: all
 	install -m 0644 include/kvmbpf/*.h $(DESTDIR)$(PREFIX)/include/kvmbpf
 	install -m 0644 share/kvmbpf/event-v1.schema.json $(DESTDIR)$(PREFIX)/share/kvmbpf
 	install -m 0644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 0644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 0644 man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 

@@ -21,6 +21,7 @@ static const struct command commands[] = {
 	{"walk", "how the guest's page tables map an address", cmd_walk},
 	{"sym", "address of a symbol, or symbol of an address", cmd_sym},
 	{"baseline", "what is expected of guests and of kernel builds", cmd_baseline},
+	{"config", "kvmbpf-monitor's configuration: check, show", cmd_config},
 	{"probe", "what this host allows, and what is lost", cmd_probe},
 };
 

@@ -54,11 +54,14 @@ static const char *judge(const struct health *health, const struct health_view *
 
 bool health_changed(const struct health *health, const struct health_view *view)
 {
+	struct outputs_health outputs;
 	size_t ok, blind;
 
 	count_guests(view, &ok, &blind);
-	return view->count != health->total || ok != health->ok || blind != health->blind ||
-	       !health->state || strcmp(judge(health, view, ok), health->state);
+	outputs_health(view->outputs, &outputs);
+	return outputs.failing != health->failing || view->count != health->total ||
+	       ok != health->ok || blind != health->blind || !health->state ||
+	       strcmp(judge(health, view, ok), health->state);
 }
 
 struct part {
@@ -151,6 +154,7 @@ void health_tell(struct health *health, const struct health_view *view, const ch
 	health->lost = host_counters(view).ringbuf_lost;
 	health->writes_lost = writes_lost(health, view);
 	health->dropped = outputs.dropped;
+	health->failing = outputs.failing;
 	health->missed = health->cycles_missed;
 	health->told_mono_ns = clock_mono();
 }

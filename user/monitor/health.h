@@ -14,6 +14,7 @@ struct health {
 	const char *state;
 	size_t total, ok, blind;
 	uint64_t lost, dropped, missed, writes_lost;
+	unsigned int failing; /* outputs */
 };
 
 /* What it looks at. */

@@ -4,9 +4,11 @@
 
 #include "clock.h"
 #include "duration.h"
+#include "log.h"
 
 #include <argp.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +30,7 @@ enum option_key {
 	OPTION_REALTIME,
 	OPTION_NO_REALTIME,
 	OPTION_PROTECT,
+	OPTION_CONFIG,
 };
 
 static const struct argp_option option_table[] = {
@@ -59,6 +62,8 @@ static const struct argp_option option_table[] = {
 	  "Undo what a guest writes to these tables, before it can make use of it; needs what "
 	  "--realtime needs",
 	  0 },
+	{ "config", OPTION_CONFIG, "FILE", 0,
+	  "Read this configuration and no other; see kvmbpf.yaml(5)", 0 },
 	{ "once", OPTION_ONCE, NULL, 0, "Check all selected VMs once, and exit", 0 },
 	{ "pretty", OPTION_PRETTY, NULL, 0, "Indent the events: several lines each", 0 },
 	{ "verbose", OPTION_VERBOSE, NULL, 0, "Say more on stderr", 0 },
@@ -144,6 +149,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 	case OPTION_OUTPUT:
 		options->output = arg;
 		return 0;
+	case OPTION_CONFIG:
+		options->config_file = arg;
+		return 0;
 	case OPTION_ONCE:
 		options->once = true;
 		return 0;
@@ -176,6 +184,37 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
+static void list_default(struct string_list *list, const struct config_strings *strings)
+{
+	for (unsigned int i = 0; i < strings->count; i++)
+		list_add(list, strings->items[i]);
+}
+
+/* What the command line says nothing of is as the files say, or as ever. */
+static int options_configure(struct options *options)
+{
+	char error[CONFIG_ERROR_MAX];
+	const struct config *config;
+	int r = config_load("", options->config_file, &options->configs, error);
+
+	if (r < 0) {
+		log_error("configuration: %s", error[0] ? error : strerror(-r));
+		return r;
+	}
+	config = config_merged(options->configs);
+	options->config = config;
+	if (!options->interval_ns) {
+		options->interval_ns = NS_PER_S;
+		if (config->interval)
+			duration_parse(config->interval, &options->interval_ns); /* validated */
+	}
+	if (!options->store)
+		options->store = config->store ? config->store : "/var/lib/kvmbpf/store.db";
+	if (!options->symbol_files.count)
+		list_default(&options->symbol_files, &config->vmlinux);
+	return 0;
+}
+
 int options_parse(int argc, char **argv, struct options *ret_options)
 {
 	static const struct argp argp = {
@@ -190,17 +229,16 @@ int options_parse(int argc, char **argv, struct options *ret_options)
 		       "could "
 		       "look. See kvmbpf-monitor(8).",
 	};
-	struct options options = {
-		.interval_ns = NS_PER_S,
-		.store = "/var/lib/kvmbpf/store.db",
-	};
-	error_t error;
+	struct options options = { 0 };
+	int r;
 
 	argp_err_exit_status = EXIT_USAGE;
-	error = argp_parse(&argp, argc, argv, 0, NULL, &options);
-	if (error) {
+	r = -(int)argp_parse(&argp, argc, argv, 0, NULL, &options);
+	if (!r && !options.version)
+		r = options_configure(&options);
+	if (r < 0) {
 		options_deinit(&options);
-		return -(int)error;
+		return r;
 	}
 	*ret_options = options;
 	return 0;
@@ -212,6 +250,7 @@ void options_deinit(struct options *options)
 	free(options->excluded.items);
 	free(options->symbol_files.items);
 	free(options->references.items);
+	config_free(options->configs);
 	memset(options, 0, sizeof(*options));
 }
 
@@ -223,8 +262,22 @@ static bool list_matches(const struct string_list *list, const struct ka_vm_info
 	return false;
 }
 
+static bool patterns_match(const struct config_strings *patterns, const struct ka_vm_info *info)
+{
+	for (unsigned int i = 0; i < patterns->count; i++)
+		if (!fnmatch(patterns->items[i], info->name, 0) ||
+		    !fnmatch(patterns->items[i], info->uuid, 0))
+			return true;
+	return false;
+}
+
 bool options_select(const struct options *options, const struct ka_vm_info *info)
 {
-	return (!options->vms.count || list_matches(&options->vms, info)) &&
-	       !list_matches(&options->excluded, info);
+	const struct config *config = options->config;
+	bool wanted = options->vms.count ? list_matches(&options->vms, info) :
+		      config->vms.count	 ? patterns_match(&config->vms, info) :
+					   true;
+
+	return wanted && !list_matches(&options->excluded, info) &&
+	       !patterns_match(&config->exclude_vms, info);
 }

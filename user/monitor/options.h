@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The command line of kvmbpf-monitor. */
+/* The command line of kvmbpf-monitor, over its configuration. */
 #ifndef MONITOR_OPTIONS_H
 #define MONITOR_OPTIONS_H
 
 #include "check.h"
+#include "config.h"
 
 #include <kvmaccess.h>
 #include <stdbool.h>
@@ -18,17 +19,20 @@ struct string_list {
 struct options {
 	uint64_t interval_ns;
 	struct string_list vms, excluded, symbol_files, references;
-	const char *store, *output; /* output NULL: stdout */
+	const char *store, *output; /* output NULL: stdout, unless there are other sinks */
 	const char *reference_key;  /* NULL: references need no signature */
+	const char *config_file;    /* NULL: those of the system */
 	bool once, pretty, version;
 	enum { REALTIME_AUTO, REALTIME_ON, REALTIME_OFF } realtime;
 	bool protect[CHECKS];
 	unsigned int verbose;
+	struct config_set *configs;
+	const struct config *config; /* what the command line leaves to it */
 };
 
 /*
- * Strings belong to argv. -EINVAL after a message on stderr; with --help or --usage it prints and
- * exits.
+ * Strings belong to argv and the configuration. -EINVAL after a message on stderr; with --help or
+ * --usage it prints and exits.
  */
 int options_parse(int argc, char **argv, struct options *ret_options);
 void options_deinit(struct options *options);

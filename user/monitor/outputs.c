@@ -140,7 +140,7 @@ bool outputs_drain(struct outputs *outputs, unsigned int timeout_ms)
 {
 	uint64_t end = clock_mono() + timeout_ms * (uint64_t)NS_PER_MS, now;
 	struct spool_counters counters;
-	bool idle = false;
+	bool idle = false, lost = false;
 
 	work(outputs);
 	while (!idle && (now = clock_mono()) < end) {
@@ -152,7 +152,10 @@ bool outputs_drain(struct outputs *outputs, unsigned int timeout_ms)
 	}
 	spool_commit(outputs->spool);
 	spool_counters(outputs->spool, &counters);
-	return idle && !counters.unsaved;
+	/* What is on disk is not. */
+	for (size_t i = 0; i < outputs->count; i++)
+		lost |= !outputs->sinks[i]->lasting && !sink_idle(outputs->sinks[i]);
+	return !lost && !counters.unsaved;
 }
 
 /* ---- health -------------------------------------------------------------------------------- */
@@ -162,13 +165,13 @@ void outputs_health(struct outputs *outputs, struct outputs_health *ret_health)
 	struct spool_counters counters;
 
 	spool_counters(outputs->spool, &counters);
-	*ret_health = (struct outputs_health){ .failing = counters.error };
+	*ret_health = (struct outputs_health){ .failing = !!counters.error };
 	for (size_t i = 0; i < outputs->count; i++) {
 		struct spool_queue queue;
 
 		spool_queue(outputs->spool, outputs->sinks[i]->bit, &queue);
 		ret_health->dropped += queue.dropped + outputs->sinks[i]->rejected;
-		ret_health->failing |= outputs->sinks[i]->error[0];
+		ret_health->failing += outputs->sinks[i]->error[0] != 0;
 	}
 }
 

@@ -30,7 +30,7 @@ bool outputs_drain(struct outputs *outputs, unsigned int timeout_ms);
 
 struct outputs_health {
 	uint64_t dropped;
-	bool failing;
+	unsigned int failing; /* sinks, and the spool */
 };
 
 void outputs_health(struct outputs *outputs, struct outputs_health *ret_health);

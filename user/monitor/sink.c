@@ -12,7 +12,15 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { RETRY_MIN_MS = 500, RETRY_MAX_MS = 30000, RETRY_ACCURACY_US = 10000 };
+enum { RETRY_MIN_MS = 500, RETRY_MAX_MS = 30000, RETRY_ACCURACY_US = 10000, TURN_MAX = 256 };
+
+/* What was delivered, the spool knows; the rest is handed over anew. */
+static void rewind_position(struct sink *sink)
+{
+	spool_commit(sink->spool);
+	sink->in_flight = 0;
+	sink->position = 0;
+}
 
 static void sink_close(struct sink *sink)
 {
@@ -20,9 +28,7 @@ static void sink_close(struct sink *sink)
 	if (sink->state != SINK_CLOSED)
 		sink->ops->close(sink);
 	sink->state = SINK_CLOSED;
-	sink->in_flight = 0;
-	/* What was delivered, the spool knows; the rest is handed over anew. */
-	sink->position = 0;
+	rewind_position(sink);
 }
 
 static void sink_open(struct sink *sink)
@@ -56,25 +62,49 @@ static uint64_t retry_ms(unsigned int failures)
 	return ms / 2 + randombytes_uniform((uint32_t)ms / 2);
 }
 
-void sink_failed(struct sink *sink, const char *format, ...)
+static void set_error(struct sink *sink, const char *format, va_list args)
 {
 	bool news = !sink->error[0];
-	uint64_t wait;
+
+	vsnprintf(sink->error, sizeof(sink->error), format, args);
+	if (news)
+		log_warning("sink %s: %s; trying again", sink->name, sink->error);
+}
+
+void sink_troubled(struct sink *sink, const char *format, ...)
+{
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(sink->error, sizeof(sink->error), format, args);
+	set_error(sink, format, args);
+	va_end(args);
+}
+
+void sink_failed(struct sink *sink, const char *format, ...)
+{
+	uint64_t wait_ms;
+	va_list args;
+
+	va_start(args, format);
+	set_error(sink, format, args);
 	va_end(args);
 	if (sink->state == SINK_CLOSED)
 		return;
 	sink_close(sink);
-	wait = retry_ms(++sink->failures);
-	if (news)
-		log_warning("sink %s: %s; trying again", sink->name, sink->error);
+	wait_ms = retry_ms(++sink->failures);
+	if (wait_ms < sink->retry_after_s * 1000ull)
+		wait_ms = sink->retry_after_s * 1000ull;
+	sink->retry_after_s = 0;
 	if (sd_event_add_time_relative(sink->event, &sink->retry, CLOCK_MONOTONIC,
-				       wait * NS_PER_MS / NS_PER_US, RETRY_ACCURACY_US, on_retry,
+				       wait_ms * NS_PER_MS / NS_PER_US, RETRY_ACCURACY_US, on_retry,
 				       sink) < 0)
 		log_error("sink %s: no timer: it is not opened again", sink->name);
+}
+
+void sink_again(struct sink *sink)
+{
+	rewind_position(sink);
+	sink_pump(sink);
 }
 
 void sink_gone(struct sink *sink)
@@ -146,37 +176,65 @@ static int hand_over(struct sink *sink, const struct spool_line *line)
 	return r;
 }
 
-void sink_pump(struct sink *sink)
+/* A long backlog must not keep the loop from looking at guests: the rest comes in another turn. */
+static int pump_turn(struct sink *sink)
 {
 	struct spool_line line;
+	unsigned int count = 0;
 	int r = 0;
 
-	if (sink->state == SINK_CLOSED && !sink->retry && !sink->failures)
-		sink_open(sink);
-	if (sink->pumping)
-		return;
-	sink->pumping = true;
 	while (!r && sink->state == SINK_OPEN && sink->in_flight < sink->ops->window) {
 		uint64_t before = sink->position;
 
 		if (spool_next(sink->spool, sink->bit, &sink->position, &line) < 0)
-			break;
-		r = hand_over(sink, &line);
-		if (r < 0)
+			return -ENOENT;
+		if (count++ < TURN_MAX)
+			r = hand_over(sink, &line);
+		if (r < 0 || count > TURN_MAX) {
 			sink->position = before;
+			return r;
+		}
 	}
+	return r;
+}
+
+static int on_turn(sd_event_source *source, void *ctx)
+{
+	(void)source;
+	sink_pump(ctx);
+	return 0;
+}
+
+void sink_pump(struct sink *sink)
+{
+	int r;
+
+	if (sink->state == SINK_CLOSED && !sink->retry && !sink->failures)
+		sink_open(sink);
+	if (sink->pumping || sink->state != SINK_OPEN)
+		return;
+	sink->pumping = true;
+	r = pump_turn(sink);
 	sink->pumping = false;
-	if (r < 0 && r != -EAGAIN && sink->state == SINK_OPEN)
+	if (sink->state != SINK_OPEN)
+		return;
+	if (r < 0 && r != -EAGAIN && r != -ENOENT) {
 		sink_failed(sink, "%s", strerror(-r));
-	else if (sink->state == SINK_OPEN && sink->ops->flush)
+		return;
+	}
+	if (sink->ops->flush)
 		sink->ops->flush(sink);
+	if (!r && sink->state == SINK_OPEN && sink->in_flight < sink->ops->window)
+		sd_event_source_set_enabled(sink->turn, SD_EVENT_ONESHOT);
 }
 
 int sink_start(struct sink *sink, sd_event *event, struct spool *spool)
 {
+	int r = sd_event_add_defer(event, &sink->turn, on_turn, sink);
+
 	sink->event = sd_event_ref(event);
 	sink->spool = spool;
-	return spool_sink_add(spool, sink->name, sink->lasting, &sink->bit);
+	return r < 0 ? r : spool_sink_add(spool, sink->name, sink->lasting, &sink->bit);
 }
 
 bool sink_idle(const struct sink *sink)
@@ -193,7 +251,9 @@ void sink_free(struct sink *sink)
 {
 	if (!sink)
 		return;
-	sink_close(sink);
+	if (sink->spool)
+		sink_close(sink);
+	sd_event_source_disable_unref(sink->turn);
 	sd_event_unref(sink->event);
 	sink->ops->free(sink);
 }

@@ -59,9 +59,10 @@ struct sink {
 	struct spool *spool;
 	unsigned int bit;
 	enum sink_state state;
-	sd_event_source *retry;
-	unsigned int failures; /* in a row */
-	uint64_t position;     /* of the last line that was handed over */
+	sd_event_source *retry, *turn;
+	unsigned int failures;	    /* in a row */
+	unsigned int retry_after_s; /* as the receiver asks, for the next time only */
+	uint64_t position;	    /* of the last line that was handed over */
 	unsigned int in_flight;
 	bool pumping;
 	uint64_t delivered, rejected;
@@ -90,7 +91,12 @@ void sink_ready(struct sink *sink);
 void sink_delivered(struct sink *sink, uint64_t position);
 /* The receiver will never take this line: it is dropped, and counted. */
 void sink_rejected(struct sink *sink, uint64_t position, const char *why);
+/* Something is wrong, and it works on it by itself. */
+void sink_troubled(struct sink *sink, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 void sink_failed(struct sink *sink, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What is on its way is to be handed over again, at once. */
+void sink_again(struct sink *sink);
 /* The reader is gone for good. */
 void sink_gone(struct sink *sink);
 

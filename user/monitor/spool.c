@@ -9,10 +9,12 @@
 #include "cleanup.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <unistd.h>
 
 enum { APPLICATION_ID = 0x4b564d53 /* "KVMS" */, VERSION = 1 };
 
@@ -153,13 +155,17 @@ static void queue_remove(struct spool *spool, uint64_t wanted, uint64_t size, bo
 static int file_open(struct spool *spool, const char *path)
 {
 	char sql[128];
-	int r = error_of(sqlite3_open_v2(path, &spool->db,
-					 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL));
+	int r, fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
+	/* Events tell an attacker what is seen: the file is made for its owner alone. */
+	if (fd >= 0)
+		close(fd);
+	r = error_of(sqlite3_open_v2(path, &spool->db, SQLITE_OPEN_READWRITE, NULL));
 	/* One monitor at a time: two would send everything twice, and take each other's lines. */
 	if (!r)
 		r = execute(spool, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
 				   "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;"
+				   "PRAGMA wal_autocheckpoint = 256;"
 				   "BEGIN EXCLUSIVE");
 	if (r < 0)
 		return r;
@@ -515,6 +521,10 @@ int spool_commit(struct spool *spool)
 	r = commit_all(spool);
 	if (r < 0) {
 		sqlite3_exec(spool->db, "ROLLBACK", NULL, NULL, NULL);
+		/* The log may hold what the file has room for. */
+		if (r == -ENOSPC)
+			sqlite3_wal_checkpoint_v2(spool->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL,
+						  NULL);
 		*spool = before; /* the counts; nothing else has changed */
 		spool->error = r;
 		return r;
