@@ -180,7 +180,8 @@ FUZZ := $(ASAN) -fprofile-instr-generate -fcoverage-mapping -fsanitize=fuzzer-no
 unit_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 unit_parts := $(patsubst %.c,$(B)/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
 native_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/native/test_*.c))
-native_parts := $(patsubst %.c,$(B)/%.o,$(filter-out tests/native/test_%.c tests/native/tinyvm_main.c,\
+native_parts := $(patsubst %.c,$(B)/%.o,$(filter-out tests/native/test_%.c tests/native/tinyvm_main.c \
+					 tests/native/kafka_mock.c,\
 					 $(wildcard tests/native/*.c))) $(B)/tests/native/guest.o
 fuzzers := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -210,9 +211,12 @@ $(B)/tests/native/tinyvm: $(B)/tests/native/tinyvm_main.o $(filter-out %/support
 							   $(native_parts))
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
+$(B)/tests/native/kafka_mock: $(B)/tests/native/kafka_mock.o
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lrdkafka
+
 .PHONY: unit-tests native-tests fuzzers
 unit-tests: $(unit_tests)
-native-tests: $(native_tests) $(B)/tests/native/tinyvm
+native-tests: $(native_tests) $(B)/tests/native/tinyvm $(B)/tests/native/kafka_mock
 fuzzers: $(fuzzers)
 
 .PHONY: check
@@ -246,6 +250,7 @@ check-native:
 	$(Q)$(MAKE) -j$(JOBS) B=build/asan SANITIZE='$(ASAN)' native-tests
 	$(Q)tests/run $(R) native $(native_tests)
 	$(Q)tests/native/check-readme $(B) $(R)
+	$(Q)tests/native/check-sinks $(B) $(R)
 	$(Q)vmlinux/check-here $(B) $(R)
 	$(Q)tests/run $(R) native-asan $(native_tests:$(B)/%=build/asan/%)
 
