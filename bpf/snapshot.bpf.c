@@ -189,7 +189,8 @@ static __always_inline int take_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vend
 		COUNT(read_errors);
 		return 0;
 	}
-	if (has_helper && left_kernel(&now, state))
+	/* The first vCPU is the last in its kernel; others come and go with CPU hotplug. */
+	if (has_helper && left_kernel(&now, state) && !BPF_CORE_READ(vcpu, vcpu_idx))
 		kvmbpf_tracking_stop((__u64)BPF_CORE_READ(vcpu, kvm), KVMBPF_STOP_KERNEL);
 	changed = watched_changes(&now, state);
 	away = is_away(source, &now);

@@ -59,8 +59,9 @@ static int pin_all(struct ka_host *host, const char *path)
 		unlink(file);
 		err = bpf_map__pin(pinned_map(host, i), file);
 	}
+	/* Programs that call the module hold it: left behind, they would keep it from being removed. */
 	bpf_object__for_each_program(program, host->snapshot->obj) {
-		if (err || !bpf_program__autoload(program))
+		if (err || host->helper || !bpf_program__autoload(program))
 			continue;
 		snprintf(file, sizeof(file), "%s/progs/%s", path, bpf_program__name(program));
 		unlink(file);
