@@ -31,6 +31,13 @@ static bool is_over(const struct fold *fold, uint64_t now_ns)
 	return !fold->count && fold->due_ns <= now_ns;
 }
 
+bool fold_lives(struct fold_table *table, const struct object_key *object, uint64_t now_ns)
+{
+	const struct fold *fold = fold_find(table, object);
+
+	return fold && !is_over(fold, now_ns);
+}
+
 static void drop_old(struct fold_table *table, uint64_t now_ns)
 {
 	size_t kept = 0;

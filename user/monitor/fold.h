@@ -34,6 +34,9 @@ void fold_table_deinit(struct fold_table *table);
 /* NULL: nothing was written there lately. */
 struct fold *fold_find(struct fold_table *table, const struct object_key *object);
 
+/* Was it written so lately that the writes tell more of it than a poll? */
+bool fold_lives(struct fold_table *table, const struct object_key *object, uint64_t now_ns);
+
 /* What a write did to an object. */
 struct fold_write {
 	const struct ka_write *write;

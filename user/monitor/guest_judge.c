@@ -31,6 +31,8 @@ static void look_report(struct look *look, const struct guest_vcpu *vcpu,
 	enum finding_news news;
 
 	look->reported++;
+	if (fold_lives(&guest->folds, &difference->object, look->mono_ns))
+		return;
 	difference->vcpu = vcpu->id;
 	difference->long_mode = vcpu->long_mode;
 	difference->detected_by = look->detected_by;
@@ -45,6 +47,17 @@ static void look_report(struct look *look, const struct guest_vcpu *vcpu,
 		finding->last_ok_ns = vcpu->coverage[difference->object.check].last_ok_ns;
 	if (news != FINDING_FOLDED)
 		report_violation(guest, finding);
+}
+
+/* What is being written is told by the writes: it is neither opened nor closed here. */
+static void look_spare_written(struct look *look)
+{
+	struct finding_table *findings = &look->guest->findings;
+
+	for (size_t i = 0; i < findings->count; i++)
+		if (fold_lives(&look->guest->folds, &findings->findings[i].difference.object,
+			       look->mono_ns))
+			findings->findings[i].round = findings->round;
 }
 
 /* What this look has seen to be in order again. */
@@ -417,6 +430,7 @@ void guest_judge(struct guest *guest)
 	int table_error = 0;
 
 	finding_round(&guest->findings);
+	look_spare_written(&look);
 	for (size_t i = 0; i < guest->vcpu_count; i++) {
 		struct guest_vcpu *vcpu = &guest->vcpus[i];
 

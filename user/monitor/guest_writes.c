@@ -199,7 +199,7 @@ static void tell(struct guest *guest, const struct fold *fold)
 	restored = *finding;
 	restored.difference.detected_by = "write";
 	finding_remove(&guest->findings, finding);
-	report_restored(guest, &restored, "baseline", clock_real_of(fold->last_ns), fold->last_ns);
+	report_rewritten(guest, &restored, fold);
 }
 
 void guest_tell_writes(struct guest *guest, uint64_t now_ns)
@@ -208,6 +208,6 @@ void guest_tell_writes(struct guest *guest, uint64_t now_ns)
 
 	while ((fold = fold_due(&guest->folds, now_ns))) {
 		tell(guest, fold);
-		fold_told(fold, now_ns);
+		fold_told(fold, clock_mono());
 	}
 }

@@ -428,7 +428,8 @@ static int on_writes_timer(sd_event_source *source, uint64_t usec, void *ctx)
 	return 0;
 }
 
-static void dispatch(struct monitor *monitor)
+/* True: a guest wants another look, once more was read. */
+static bool dispatch_once(struct monitor *monitor)
 {
 	static const struct ka_host_events events = {
 		.vm_appeared = on_appeared,
@@ -440,6 +441,7 @@ static void dispatch(struct monitor *monitor)
 		.writes_lost = on_lost_writes,
 	};
 	int r = ka_host_dispatch(monitor->host, &events, monitor);
+	bool again = false;
 
 	if (r < 0)
 		log_debug("dispatch: %s", strerror(-r));
@@ -451,10 +453,21 @@ static void dispatch(struct monitor *monitor)
 	monitor->pending_count = 0;
 	tell_writes(monitor);
 	/* From the end: a guest that is gone is replaced by the last one. */
-	for (size_t i = monitor->count; i-- > 0;)
-		if (monitor->watched[i]->guest->check_now &&
-		    watched_cycle(monitor, monitor->watched[i]))
-			monitor->health.cycles_pushed++;
+	for (size_t i = monitor->count; i-- > 0;) {
+		struct watched *watched = monitor->watched[i];
+
+		if (!watched->guest->check_now || !watched_cycle(monitor, watched))
+			continue;
+		monitor->health.cycles_pushed++;
+		again |= watched->guest->check_now;
+	}
+	return again;
+}
+
+static void dispatch(struct monitor *monitor)
+{
+	if (dispatch_once(monitor))
+		dispatch_once(monitor);
 }
 
 static int on_host(sd_event_source *source, int fd, uint32_t revents, void *ctx)

@@ -450,8 +450,8 @@ void report_written(const struct guest *guest, const struct finding *finding,
 	emit(guest, event);
 }
 
-void report_restored(const struct guest *guest, const struct finding *finding,
-		     const char *restored_to, uint64_t real_ns, uint64_t mono_ns)
+static json_t *restored_event(const struct guest *guest, const struct finding *finding,
+			      const char *restored_to, uint64_t real_ns, uint64_t mono_ns)
 {
 	bool baseline = !strcmp(restored_to, "baseline");
 	uint64_t open_ns =
@@ -463,6 +463,24 @@ void report_restored(const struct guest *guest, const struct finding *finding,
 	set(event, "restored_to", json_string(restored_to));
 	set(event, "open_for_ms", json_integer((json_int_t)(open_ns / NS_PER_MS)));
 	set(event, "open_for_us", json_integer((json_int_t)(open_ns / NS_PER_US)));
+	return event;
+}
+
+void report_restored(const struct guest *guest, const struct finding *finding,
+		     const char *restored_to, uint64_t real_ns, uint64_t mono_ns)
+{
+	emit(guest, restored_event(guest, finding, restored_to, real_ns, mono_ns));
+}
+
+void report_rewritten(const struct guest *guest, const struct finding *finding,
+		      const struct fold *fold)
+{
+	json_t *event = restored_event(guest, finding, "baseline", clock_real_of(fold->last_ns),
+				       fold->last_ns);
+
+	/* Else these writes are in the violation's event already. */
+	if (!fold->differed)
+		set(event, "write", write_json(guest, fold));
 	emit(guest, event);
 }
 

@@ -14,6 +14,9 @@ void report_written(const struct guest *guest, const struct finding *finding,
 		    const struct fold *fold);
 void report_restored(const struct guest *guest, const struct finding *finding,
 		     const char *restored_to, uint64_t real_ns, uint64_t mono_ns);
+/* The same, by a write. */
+void report_rewritten(const struct guest *guest, const struct finding *finding,
+		      const struct fold *fold);
 /* What changed in how well the checks are seen since the last call; nothing if nothing did. */
 void report_coverage(struct guest *guest);
 
