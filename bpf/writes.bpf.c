@@ -11,12 +11,11 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "kvmbpf/writes.h"
+#include "handle.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* libbpf's __kptr was another tag before 1.2; clang 14 drops a tag that stands before a struct. */
 typedef struct kvmbpf_tracker tracker_t;
-#define KPTR __attribute__((btf_type_tag("kptr")))
 
 /* As struct kvmbpf_tracked_vm. */
 struct tracked_vm {
@@ -41,18 +40,6 @@ struct {
 
 /* ---- what user space asks for --------------------------------------------------------------- */
 
-/* By descriptor, held against the address that it should have. */
-static __always_inline struct kvmbpf_vm_handle *vm_acquire(const struct kvmbpf_writes_call *call)
-{
-	struct kvmbpf_vm_handle *by_fd = kvmbpf_vm_acquire(call->fd), *vm;
-
-	if (!by_fd)
-		return NULL;
-	vm = kvmbpf_vm_find(call->kvm);
-	kvmbpf_vm_release(by_fd);
-	return vm;
-}
-
 /* Consumes the tracker. */
 static __always_inline int tracker_keep(__u64 kvm, struct kvmbpf_tracker *tracker)
 {
@@ -76,7 +63,7 @@ int writes_begin(struct kvmbpf_writes_call *call)
 	struct kvmbpf_vm_handle *vm;
 	__u64 kvm = call->kvm;
 
-	vm = vm_acquire(call);
+	vm = handle_acquire(call->fd, call->kvm);
 	if (!vm) {
 		call->result = -ESRCH;
 		return 0;
@@ -94,7 +81,7 @@ int writes_begin(struct kvmbpf_writes_call *call)
 SEC("syscall")
 int writes_holder(struct kvmbpf_writes_call *call)
 {
-	struct kvmbpf_vm_handle *vm = vm_acquire(call);
+	struct kvmbpf_vm_handle *vm = handle_acquire(call->fd, call->kvm);
 
 	if (!vm) {
 		call->result = -ESRCH;

@@ -21,8 +21,8 @@
  *   -EINVAL      an argument is wrong: a non-canonical address, an index out of range
  *
  * Threads. A ka_host and the ka_vms opened from it belong to one thread at a time. ka_symbols are
- * immutable and may be shared. Nothing here blocks on the guest; a read of memory that the host
- * has swapped out waits for the host's disk.
+ * immutable and may be shared. Nothing here blocks on the guest, but for ka_finish_get(), until a
+ * deadline; a read of memory that the host has swapped out waits for the host's disk.
  *
  * Guest memory and everything decoded from it is the guest's word: treat it as hostile.
  */
@@ -93,6 +93,7 @@ const struct ka_probe *ka_host_features(const struct ka_host *host);
 /* Sums over all CPUs since ka_host_open(). */
 struct ka_counters {
 	uint64_t exits, loads, pulls, changes, ringbuf_lost, state_busy, read_errors;
+	uint64_t results_lost; /* of requests: served from process context after their deadline */
 };
 int ka_host_counters(struct ka_host *host, struct ka_counters *ret_counters);
 
@@ -447,6 +448,80 @@ int ka_idt_read(struct ka_vm *vm, unsigned int vcpu, struct ka_gate *gates, size
 		size_t *ret_count);
 int ka_idt_write(struct ka_vm *vm, unsigned int vcpu, unsigned int vector,
 		 const struct ka_gate *gate);
+
+/* ---- requests ------------------------------------------------------------------------------ */
+
+/*
+ * The paper's request and finish queues: a request is filed, a vCPU of the VM serves it in passing,
+ * on its own thread where KVM has just left the guest (vmexit) or is about to enter it (vcpu_load),
+ * and its result is taken by id. Memory and registers are then those of one moment, at which that
+ * vCPU does not run. It needs the module kvmbpf_helper. What no vCPU serves until its deadline
+ * (idle or paused guest), or cannot serve (a page that the host has swapped out), and everything
+ * where that module is not, the library serves from process context when the result is asked for:
+ * the paper waits for the guest to be scheduled, this does not.
+ */
+
+enum {
+	KA_REQUESTS_MAX = 8192,        /* in flight on a host */
+	KA_REQUEST_LEN_MAX = 256 << 10,  /* bytes of a read */
+	KA_REQUEST_TABLE_MAX = 64 << 10, /* bytes of a GDT or IDT */
+	KA_DEADLINE_MS = 100,
+	KA_ANY_VCPU = -1,
+};
+
+enum ka_request_kind {
+	/* Memory at a GVA: in the address space `paging`, or for `paging` NULL in the one of the
+	 * vCPU that serves it (the paper's), and then at most 4096 bytes. */
+	KA_REQUEST_GVA,
+	KA_REQUEST_GPA,
+	KA_REQUEST_REGISTERS,
+	/* The table's bytes, as far as its limit and `len` go, with the registers of the vCPU. */
+	KA_REQUEST_GDT,
+	KA_REQUEST_IDT,
+};
+
+struct ka_request {
+	enum ka_request_kind kind;
+	int vcpu;                       /* which is to serve it, by KVM's vcpu_id; or KA_ANY_VCPU */
+	const struct ka_paging *paging; /* copied */
+	uint64_t address;
+	/* The caller's, until the result was taken or the VM is closed; written to by any
+	 * ka_submit() and ka_finish_get() on this host. */
+	void *buf;
+	size_t len;
+	unsigned int deadline_ms;       /* from now on; 0: KA_DEADLINE_MS */
+};
+
+enum ka_served { KA_SERVED_VMEXIT, KA_SERVED_VCPU_LOAD, KA_SERVED_PROCESS };
+
+struct ka_result {
+	uint64_t id;
+	size_t len;                    /* bytes in `buf` */
+	uint64_t time_ns;              /* CLOCK_MONOTONIC, when it was served (its last part) */
+	enum ka_served served;
+	int vcpu;                      /* that served it, or whose registers these are; KA_ANY_VCPU
+					* for memory read from process context */
+	struct ka_registers registers; /* KA_REQUEST_REGISTERS, _GDT and _IDT */
+};
+
+/*
+ * Files a request and does not wait. Reads of more than 4096 bytes are served in parts, each at a
+ * moment of its own. Ids rise and are never used again within a ka_host; results come in any order.
+ * The first request on a host loads programs that hang on KVM's exits, if the module is there. From
+ * a VM's first request until ka_close() its struct kvm is kept, but neither its memory nor the VMM.
+ * Errors: -EINVAL; -ESRCH, no such vCPU; -ENOBUFS, KA_REQUESTS_MAX are in flight: take results;
+ * -ENOMEM; -EOWNERDEAD.
+ */
+int ka_submit(struct ka_vm *vm, const struct ka_request *request, uint64_t *ret_id);
+/*
+ * Takes the result of a request; waits for it for `timeout_ms`, but not longer than its deadline
+ * (and -1: just as long). Errors: -ENOENT, none of this VM with that id is in flight, or it was
+ * taken; -ETIMEDOUT, not served yet: ask again. All others are the request's own end, as of
+ * ka_gva_read() and ka_register_read(); -EOWNERDEAD where the VM has ended.
+ */
+int ka_finish_get(struct ka_vm *vm, uint64_t id, int timeout_ms, struct ka_result *ret_result);
+/* "vmexit", "vcpu_load", "process". */
+const char *ka_served_name(enum ka_served served);
 
 /* ---- symbols ------------------------------------------------------------------------------- */
 

@@ -27,6 +27,7 @@ enum kvmbpf_record_type {
 	KVMBPF_RECORD_SNAPSHOT = 4,
 	KVMBPF_RECORD_WRITE = 5, /* kvmbpf/writes.h */
 	KVMBPF_RECORD_STOP = 6,
+	KVMBPF_RECORD_RESULT = 7, /* kvmbpf/requests.h */
 };
 
 /* Every record begins with this. `size` counts the whole record, header included. */

@@ -18,6 +18,7 @@
 #include "helper.h"
 #include "host.h"
 #include "pins.h"
+#include "requests.h"
 #include "vmx.h"
 #include "writes.h"
 
@@ -314,6 +315,7 @@ static int host_init(struct ka_host *host, const struct ka_host_options *options
 		return err;
 	if (!options->no_push)
 		writes_init(host);
+	requests_probe(host);
 	if (options->pin_path)
 		pins_add(host, options->pin_path);
 	return 0;
@@ -324,6 +326,7 @@ static void host_free(struct ka_host *host)
 	if (!host)
 		return;
 	pins_remove(host);
+	requests_free(host);
 	writes_deinit(host);
 	dispatch_deinit(host);
 	if (host->states)
@@ -422,6 +425,7 @@ int ka_host_counters(struct ka_host *host, struct ka_counters *ret_counters)
 		sum.read_errors += each[i].read_errors;
 	}
 	free(each);
+	sum.results_lost = requests_results_lost(host);
 	if (!err)
 		*ret_counters = sum;
 	return err;

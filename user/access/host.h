@@ -11,6 +11,8 @@
 struct discover_bpf;
 struct snapshot_bpf;
 struct writes_bpf;
+struct requests;
+struct request_queue;
 struct ring_buffer;
 
 enum { NO_SLOT = -1 };
@@ -37,6 +39,8 @@ struct host_vm {
 	size_t memslot_count;
 	struct ka_memslot *memslots;    /* by GPA */
 	struct ka_vm *handle;           /* the first that has it open, or NULL */
+	size_t queue_count;
+	struct request_queue *queues;   /* in the kernel; requests.c */
 };
 
 struct ka_host {
@@ -49,6 +53,7 @@ struct ka_host {
 	struct ring_buffer *writes_ring;
 	unsigned int write_records;     /* taken from it in this dispatch */
 	uint64_t write_misses;          /* as last seen */
+	struct requests *requests;      /* NULL until something was requested */
 	struct bpf_link *discover_link;
 	struct push push;               /* of the snapshot's programs */
 	struct kvmbpf_vcpu *states;     /* map vcpus, memory-mapped */

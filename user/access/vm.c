@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "bpf/snapshot.skel.h"
+#include "requests.h"
 #include "vm.h"
 #include "vmx.h"
 #include "writes.h"
@@ -120,6 +121,7 @@ static void unwatch(struct ka_host *host, struct host_vm *vm)
 	for (size_t i = 0; i < vm->vcpu_count; i++)
 		slot_free(host, &vm->vcpus[i]);
 	bpf_map_delete_elem(bpf_map__fd(host->snapshot->maps.vms), &vm->kvm);
+	requests_release(host, vm);
 }
 
 void host_vm_gone(struct ka_host *host, struct host_vm *vm)
@@ -161,6 +163,7 @@ static struct bpf_link *attach_pull(const struct ka_host *host, pid_t pid)
 
 static void handle_free(struct ka_vm *vm)
 {
+	requests_forget(vm);
 	bpf_link__destroy(vm->pull);
 	free(vm->translations);
 	free(vm->batch);
