@@ -110,6 +110,27 @@ Test(cli, dump_goes_on_behind_a_hole_and_says_so)
 	expect_output("\"exit\":6");
 }
 
+Test(cli, dump_through_the_queue_shows_the_same_and_who_served)
+{
+	static char direct[sizeof(output)];
+	char *served;
+
+	start();
+	pattern_poke(GUEST_SCRATCH, (uint8_t[64]){ 0 }, 64, 5);
+	cr_expect_eq(run("-j dump %d 0x%x..0x%x --gpa", t.vm.pid, GUEST_SCRATCH,
+			 GUEST_SCRATCH + 64), 0);
+	strcpy(direct, output);
+	cr_expect_eq(run("-j dump %d 0x%x..0x%x --gpa --queue", t.vm.pid, GUEST_SCRATCH,
+			 GUEST_SCRATCH + 64), 0);
+	served = strstr(output, ",\"served\":{");
+	cr_assert_not_null(served, "%s", output);
+	/* The guest waits for a command: nobody but this process. */
+	cr_expect_not_null(strstr(served, "\"process\":1}}"), "%s", served);
+	cr_expect_eq(memcmp(output, direct, served - output), 0);
+	cr_expect_eq(run("-j dump %d 0x%x..0x%x --gpa --queue", t.vm.pid, GUEST_MEMORY_MIN - 16,
+			 GUEST_MEMORY_MIN + 16), 6);
+}
+
 Test(cli, write_needs_to_be_told_twice)
 {
 	const uint64_t gpa = GUEST_MEMORY_MIN - 0x1000;

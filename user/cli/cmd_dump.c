@@ -17,6 +17,8 @@ static const struct argp_option dump_options[] = {
 	MEMORY_VCPU_OPTION,
 	{"out", OPTION_OUT, "FILE", 0, "Write the bytes to FILE, which must not exist (as --raw; "
 	 "holes stay sparse)", 0},
+	{"queue", OPTION_QUEUE, NULL, 0, "Read through the request queue, and say who served "
+	 "the requests", 0},
 	{0},
 };
 
@@ -33,6 +35,9 @@ static const struct layout dump_layout[] = {
 	{.kind = LAYOUT_FIELDS, .columns = (const struct column[]){
 		{"out", "file", 0}, {"bytes_read", "bytes read", 0},
 		{"bytes_missing", "bytes missing", 0}, {0}}},
+	{.kind = LAYOUT_FIELDS, .key = "served", .columns = (const struct column[]){
+		{"vmexit", "served at vmexit", 0}, {"vcpu_load", "at vcpu_load", 0},
+		{"process", "from process context", 0}, {0}}, .per_line = 3},
 	{0},
 };
 
@@ -42,7 +47,8 @@ struct dump {
 	struct memory_space space;
 	uint64_t start, end;
 	FILE *raw;                  /* NULL: `runs` collects what is shown */
-	bool sparse;
+	bool sparse, queue;
+	unsigned int served[KA_SERVED_PROCESS + 1];
 	json_t *runs, *holes;
 	uint64_t bytes_read, bytes_missing;
 	uint64_t hole_start, hole_end;
@@ -93,6 +99,33 @@ static int add_page(struct dump *dump, const struct ka_piece *piece)
 	return 0;
 }
 
+/* What ka_readv() does, with all of the pieces in flight at once. */
+static int read_queued(struct dump *dump, struct ka_piece *pieces, size_t count)
+{
+	struct ka_vm *vm = dump->cli->vm;
+	struct ka_result result;
+	uint64_t id[BATCH];
+	int err = 0;
+
+	for (size_t i = 0; i < count && !err; i++) {
+		const struct ka_request request = {
+			.kind = pieces[i].paging ? KA_REQUEST_GVA : KA_REQUEST_GPA,
+			.vcpu = KA_ANY_VCPU, .paging = pieces[i].paging,
+			.address = pieces[i].address, .buf = pieces[i].buf, .len = pieces[i].len,
+		};
+
+		err = ka_submit(vm, &request, &id[i]);
+	}
+	for (size_t i = 0; i < count && !err; i++) {
+		pieces[i].error = ka_finish_get(vm, id[i], -1, &result);
+		if (!pieces[i].error)
+			dump->served[result.served]++;
+		else if (pieces[i].error == -EOWNERDEAD)
+			err = -EOWNERDEAD;
+	}
+	return err;
+}
+
 /* Pieces end at page boundaries: a page is there or not. */
 static int dump_batch(struct dump *dump, uint64_t *address)
 {
@@ -111,7 +144,8 @@ static int dump_batch(struct dump *dump, uint64_t *address)
 		};
 		*address += len;
 	}
-	err = ka_readv(dump->cli->vm, pieces, count);
+	err = dump->queue ? read_queued(dump, pieces, count) :
+			    ka_readv(dump->cli->vm, pieces, count);
 	for (size_t i = 0; !err && i < count; i++)
 		err = add_page(dump, &pieces[i]);
 	return err;
@@ -169,6 +203,15 @@ static int dump_run(struct dump *dump)
 	return err;
 }
 
+static json_t *served_json(const struct dump *dump)
+{
+	json_t *served = json_object();
+
+	for (enum ka_served by = 0; by <= KA_SERVED_PROCESS; by++)
+		json_object_set_new(served, ka_served_name(by), json_integer(dump->served[by]));
+	return served;
+}
+
 static int report(struct dump *dump, const struct memory_options *options)
 {
 	json_t *result = cli_result(dump->cli, dump_layout), *hole;
@@ -186,6 +229,8 @@ static int report(struct dump *dump, const struct memory_options *options)
 	if (!dump->raw)
 		json_object_set(result, "data", dump->runs);
 	json_object_set(result, "holes", dump->holes);
+	if (dump->queue)
+		json_object_set_new(result, "served", served_json(dump));
 	if (!dump->bytes_missing)
 		return CLI_OK;
 	if (!dump->cli->json)
@@ -237,6 +282,7 @@ int cmd_dump(struct cli *cli, int argc, char **argv)
 		code = memory_space_find(cli, options.gpa, &kernel, &dump.space);
 	if (!code)
 		code = open_out(cli, &options, &dump);
+	dump.queue = options.queue;
 	if (!code) {
 		err = dump_run(&dump);
 		code = err ? cli_fail_errno(cli, err, "dump") : report(&dump, &options);

@@ -19,6 +19,9 @@ error_t memory_parser(int key, char *arg, struct argp_state *state)
 	case OPTION_YES:
 		options->yes = true;
 		return 0;
+	case OPTION_QUEUE:
+		options->queue = true;
+		return 0;
 	case OPTION_SYMBOL:
 		options->symbol = arg;
 		return 0;

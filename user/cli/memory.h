@@ -6,13 +6,14 @@
 #include "cli.h"
 #include "vcpu_option.h"
 
-enum { OPTION_GPA = 0x400, OPTION_RAW, OPTION_SYMBOL, OPTION_OUT, OPTION_YES };
+enum { OPTION_GPA = 0x400, OPTION_RAW, OPTION_SYMBOL, OPTION_OUT, OPTION_YES,
+       OPTION_QUEUE };
 
 enum { MEMORY_SHOW_MAX = 16 << 20 };  /* bytes that hex and JSON show at most */
 
 /* What these commands take as options; each has those that it lists in its argp. */
 struct memory_options {
-	bool gpa, raw, yes;
+	bool gpa, raw, yes, queue;
 	const char *symbol, *out;
 };
 
