@@ -103,6 +103,21 @@ Test(config, later_files_win)
 	cr_assert_str_eq(config->vms.items[0], "c");
 }
 
+Test(config, the_last_file_says_what_is_protected)
+{
+	write_file("etc/kvmbpf/kvmbpf.yaml", "realtime: no\nprotect: [syscall, idt]\n");
+	write_file("etc/kvmbpf/conf.d/10-a.yaml", "realtime: yes\nprotect: [idt]\n");
+	load();
+	cr_assert_eq(*config->realtime, CONFIG_YES);
+	cr_assert_eq(config->protect.count, 1);
+	cr_assert_str_eq(config->protect.items[0], "idt");
+}
+
+Test(config, other_tables_cannot_be_protected)
+{
+	expect_error("interval: 1s\nprotect: [syscall, gdt]\n", 2, "not syscall or idt");
+}
+
 Test(config, a_sink_replaces_the_one_of_its_name)
 {
 	write_file("etc/kvmbpf/kvmbpf.yaml", "sinks:\n- name: a\n  file: {path: /a}\n"

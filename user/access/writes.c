@@ -323,7 +323,7 @@ void writes_init(struct ka_host *host)
 
 	if (!helper_loaded()) {
 		host_feature(host, "writes", KA_FEATURE_OFF,
-			     "no module kvmbpf_helper: writes undone between two polls are not seen");
+			     "the module kvmbpf_helper is not loaded: what is undone between two polls is not seen");
 		return;
 	}
 	/* What is not stopped when the guest leaves its kernel must not be begun. */

@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <stddef.h>
+#include <string.h>
 
 const struct check checks[CHECKS] = {
 	[CHECK_GDT] = { "KVMBPF-GDT-001", "gdt", SEVERITY_CRITICAL, "T1014", "TA0005" },
@@ -12,6 +13,17 @@ const struct check checks[CHECKS] = {
 	/* T1562 was merged into T1685, tactic TA0112, in ATT&CK v19. */
 	[CHECK_CR0_WP] = { "KVMBPF-CR0WP-001", "cr0_wp", SEVERITY_HIGH, "T1685", "TA0112" },
 };
+
+bool check_protectable(const char *word, enum check_id *ret_check)
+{
+	if (!strcmp(word, "syscall"))
+		*ret_check = CHECK_SYSCALL_TABLE;
+	else if (!strcmp(word, "idt"))
+		*ret_check = CHECK_IDT;
+	else
+		return false;
+	return true;
+}
 
 const char *severity_name(enum severity severity)
 {

@@ -26,6 +26,9 @@ struct check {
 
 extern const struct check checks[CHECKS];
 
+/* The check whose objects --protect and the configuration mean by this word. False: none. */
+bool check_protectable(const char *word, enum check_id *ret_check);
+
 const char *severity_name(enum severity severity);
 
 enum coverage_state {

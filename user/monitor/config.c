@@ -221,7 +221,12 @@ static int validate(const char *file, const struct config *config, char *error)
 {
 	const struct validation v = { .file = file, .error = error };
 	int r = validate_duration(&v, "interval", config->interval);
+	enum check_id check;
 
+	for (unsigned int i = 0; !r && i < config->protect.count; i++)
+		if (!check_protectable(config->protect.items[i], &check))
+			r = complain(error, file, "protect", config->protect.items[i],
+				     "not syscall or idt");
 	if (!r && config->spool)
 		r = validate_size(&v, "max_size", config->spool->max_size);
 	return r ? r : validate_sinks(&v, config);
@@ -364,6 +369,8 @@ static int merge(struct config_set *set, const struct config *part)
 	merge_strings(&merged->vmlinux, &part->vmlinux);
 	merge_strings(&merged->vms, &part->vms);
 	merge_strings(&merged->exclude_vms, &part->exclude_vms);
+	merged->realtime = part->realtime ? part->realtime : merged->realtime;
+	merge_strings(&merged->protect, &part->protect);
 	for (unsigned int i = 0; !r && i < part->sink_count; i++)
 		r = merge_sink(merged, &part->sinks[i]);
 	return r;

@@ -78,6 +78,8 @@ struct config_spool {
 struct config {
 	char *interval, *store;
 	struct config_strings vmlinux, vms, exclude_vms;
+	enum config_bool *realtime;
+	struct config_strings protect; /* as check_protectable() has them */
 	struct config_spool *spool;
 	struct config_sink *sinks;
 	unsigned int sink_count;

@@ -142,6 +142,8 @@ static const cyaml_schema_field_t fields[] = {
 	STRINGS(struct config, vmlinux),
 	STRINGS(struct config, vms),
 	STRINGS(struct config, exclude_vms),
+	ENUM_OPTIONAL(struct config, realtime, bools),
+	STRINGS(struct config, protect),
 	MAPPING("spool", struct config, spool, spool_fields),
 	CYAML_FIELD_SEQUENCE_COUNT("sinks", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config,
 				   sinks, sink_count, &sink, 0, CYAML_UNLIMITED),

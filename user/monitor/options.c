@@ -98,30 +98,43 @@ static void interval_parse(const char *text, struct argp_state *state, struct op
 static void protect_parse(char *text, struct argp_state *state, struct options *options)
 {
 	char *word, *rest = text;
+	enum check_id check;
 
 	while ((word = strsep(&rest, ","))) {
-		if (!strcmp(word, "syscall"))
-			options->protect[CHECK_SYSCALL_TABLE] = true;
-		else if (!strcmp(word, "idt"))
-			options->protect[CHECK_IDT] = true;
-		else
+		if (!check_protectable(word, &check))
 			argp_error(state, "--protect %s: not syscall or idt", word);
+		options->protect[check] = true;
 	}
 }
 
-/* Protection is not to be missing silently. */
-static void realtime_settle(struct argp_state *state, struct options *options)
+static bool protects(const struct options *options)
 {
-	bool protect = false;
-
 	for (int check = 0; check < CHECKS; check++)
-		protect |= options->protect[check];
-	if (!protect)
-		return;
-	if (options->realtime == REALTIME_OFF || options->once)
+		if (options->protect[check])
+			return true;
+	return false;
+}
+
+static void protect_check(struct argp_state *state, const struct options *options)
+{
+	if (protects(options) && (options->realtime == REALTIME_OFF || options->once))
 		argp_error(state, "--protect does not go with %s",
 			   options->once ? "--once" : "--no-realtime");
-	options->realtime = REALTIME_ON;
+}
+
+/* Protection is not to be missing silently: where it is asked for, it must be there. */
+static void realtime_configure(struct options *options, const struct config *config)
+{
+	enum check_id check;
+
+	if (!protects(options) && options->realtime != REALTIME_OFF && !options->once)
+		for (unsigned int i = 0; i < config->protect.count; i++)
+			if (check_protectable(config->protect.items[i], &check))
+				options->protect[check] = true;
+	if (protects(options))
+		options->realtime = REALTIME_ON;
+	else if (options->realtime == REALTIME_AUTO && config->realtime)
+		options->realtime = *config->realtime == CONFIG_YES ? REALTIME_ON : REALTIME_OFF;
 }
 
 static error_t option_parse(int key, char *arg, struct argp_state *state)
@@ -174,7 +187,7 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		options->version = true;
 		return 0;
 	case ARGP_KEY_END:
-		realtime_settle(state, options);
+		protect_check(state, options);
 		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "unexpected argument: %s", arg);
@@ -212,6 +225,7 @@ static int options_configure(struct options *options)
 		options->store = config->store ? config->store : "/var/lib/kvmbpf/store.db";
 	if (!options->symbol_files.count)
 		list_default(&options->symbol_files, &config->vmlinux);
+	realtime_configure(options, config);
 	return 0;
 }
 
