@@ -94,6 +94,16 @@ static inline void kvm_write_track_remove_gfn(struct kvm *kvm, gfn_t gfn)
 }
 #endif
 
+/* Of a vCPU that emulates an instruction: KVM has read it from the hardware's state. */
+static inline unsigned long vcpu_rip(const struct kvm_vcpu *vcpu)
+{
+#ifdef KVMBPF_VCPU_HAS_RIP
+	return vcpu->arch.rip;
+#else
+	return vcpu->arch.regs[VCPU_REGS_RIP];
+#endif
+}
+
 /* ca5e863233e8 (6.5) took an argument away. Both return 1 with a page, or -errno. */
 static inline long user_page_get(struct mm_struct *mm, unsigned long hva, struct page **ret_page)
 {

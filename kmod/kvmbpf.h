@@ -64,8 +64,10 @@ struct kvmbpf_vm_handle {
 	refcount_t refs;
 	struct hlist_node node;
 	u64 address;     /* of its struct kvm, which need not be there any more */
-	struct kvm *kvm; /* a reference; NULL once the VM has ended */
+	struct kvm *kvm; /* a reference; NULL once the VM has ended and nobody uses it */
+	refcount_t users; /* of @kvm, and one until the VM ends */
 	bool ended;
+	bool detaching;
 	struct mmu_notifier notifier; /* of the VMM's memory: tells that it goes */
 	struct mutex lock;            /* end and tracker, in process context */
 	struct deferred settle, free;
@@ -76,8 +78,8 @@ struct kvmbpf_vm_handle {
 int vm_init(void);
 void vm_exit(void);
 /* The VM, which stays until vm_leave(); NULL if it has ended. */
-struct kvm *vm_enter(struct kvmbpf_vm_handle *vm, int *ret_idx);
-void vm_leave(int idx);
+struct kvm *vm_enter(struct kvmbpf_vm_handle *vm);
+void vm_leave(struct kvmbpf_vm_handle *vm);
 /* Runs @func on a kernel thread that has the VMM's memory as its own. -EOWNERDEAD: it is gone. */
 int vm_run_with_mm(struct kvmbpf_vm_handle *vm, int (*func)(struct kvmbpf_vm_handle *vm));
 /* Does now what workers were asked to do. */

@@ -131,12 +131,12 @@ __bpf_kfunc int kvmbpf_gva_read(struct kvmbpf_vm_handle *vm,
 	struct reader reader = { .copy = copy_faulting };
 	struct kvmbpf_paging_state state;
 	struct mm_struct *mm;
-	int users, slots, err;
+	int slots, err;
 
 	err = check_arguments(paging, gva, out__sz, &state);
 	if (err)
 		return err;
-	reader.kvm = vm_enter(vm, &users);
+	reader.kvm = vm_enter(vm);
 	if (!reader.kvm)
 		return -EOWNERDEAD;
 	mm = reader.kvm->mm;
@@ -147,7 +147,7 @@ __bpf_kfunc int kvmbpf_gva_read(struct kvmbpf_vm_handle *vm,
 		srcu_read_unlock(&reader.kvm->srcu, slots);
 		mmput(mm);
 	}
-	vm_leave(users);
+	vm_leave(vm);
 	return err;
 }
 
@@ -157,14 +157,14 @@ __bpf_kfunc int kvmbpf_gva_read_nofault(struct kvmbpf_vm_handle *vm,
 {
 	struct reader reader = { .copy = copy_nofault };
 	struct kvmbpf_paging_state state;
-	int users, slots, err;
+	int slots, err;
 
 	if (in_nmi()) /* where SRCU cannot be used */
 		return -EAGAIN;
 	err = check_arguments(paging, gva, out__sz, &state);
 	if (err)
 		return err;
-	reader.kvm = vm_enter(vm, &users);
+	reader.kvm = vm_enter(vm);
 	if (!reader.kvm)
 		return -EOWNERDEAD;
 	err = -EXDEV;
@@ -173,7 +173,7 @@ __bpf_kfunc int kvmbpf_gva_read_nofault(struct kvmbpf_vm_handle *vm,
 		err = read_gva(&reader, &state, gva, out, out__sz);
 		srcu_read_unlock(&reader.kvm->srcu, slots);
 	}
-	vm_leave(users);
+	vm_leave(vm);
 	return err;
 }
 
@@ -247,12 +247,12 @@ __bpf_kfunc int kvmbpf_gva_write(struct kvmbpf_vm_handle *vm,
 	struct reader reader = { .copy = copy_faulting };
 	struct kvmbpf_paging_state state;
 	struct mm_struct *mm;
-	int users, slots, err;
+	int slots, err;
 
 	err = check_arguments(paging, gva, data__sz, &state);
 	if (err)
 		return err;
-	reader.kvm = vm_enter(vm, &users);
+	reader.kvm = vm_enter(vm);
 	if (!reader.kvm)
 		return -EOWNERDEAD;
 	mm = reader.kvm->mm;
@@ -263,6 +263,6 @@ __bpf_kfunc int kvmbpf_gva_write(struct kvmbpf_vm_handle *vm,
 		srcu_read_unlock(&reader.kvm->srcu, slots);
 		mmput(mm);
 	}
-	vm_leave(users);
+	vm_leave(vm);
 	return err;
 }

@@ -12,11 +12,16 @@
  * saw a valid slot under kvm->srcu counts before that call, and who saw a frame counted uncounts
  * before there is a new slot.
  */
+#include <linux/moduleparam.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "kvmbpf.h"
+
+static unsigned int hot_writes = KVMBPF_HOT_WRITES;
+module_param(hot_writes, uint, 0644);
+MODULE_PARM_DESC(hot_writes, "writes to one frame within a second after which it is untracked");
 
 /* ---- what BPF hears ---- */
 
@@ -36,6 +41,17 @@ static struct kvmbpf_vm_handle *vm_of(struct kvmbpf_tracker *tracker)
 	return container_of(tracker, struct kvmbpf_vm_handle, tracker);
 }
 
+/*
+ * With preemption off: a program that is entered while another thread is in it on the same CPU is
+ * passed over (prog->active), and what it would have heard is lost.
+ */
+static void tell_write(const struct kvmbpf_write *write)
+{
+	preempt_disable();
+	kvmbpf_guest_wrote(write);
+	preempt_enable();
+}
+
 static void tell_stop(struct kvmbpf_tracker *tracker, u64 gpa, u32 reason)
 {
 	struct kvmbpf_stop stop = {
@@ -44,7 +60,9 @@ static void tell_stop(struct kvmbpf_tracker *tracker, u64 gpa, u32 reason)
 		.reason = reason,
 	};
 
+	preempt_disable();
 	kvmbpf_tracking_stopped(&stop);
+	preempt_enable();
 }
 
 /* ---- a write ---- */
@@ -185,7 +203,7 @@ static void part_written(struct kvmbpf_tracker *tracker, struct tracked_frame *f
 		write->flags |= undo(slot, write->gpa, write->old_bytes, protected);
 	else if (protected)
 		write->flags |= KVMBPF_WRITE_FAILED;
-	kvmbpf_guest_wrote(write);
+	tell_write(write);
 }
 
 static bool frame_protected(const struct tracked_frame *frame)
@@ -212,7 +230,7 @@ static void frame_heat(struct kvmbpf_tracker *tracker, struct tracked_frame *fra
 			frame->heat_since = jiffies;
 			frame->heat_writes = 0;
 		}
-		if (++frame->heat_writes >= KVMBPF_HOT_WRITES && !frame_protected(frame)) {
+		if (++frame->heat_writes >= READ_ONCE(hot_writes) && !frame_protected(frame)) {
 			frame->active = false;
 			tell_stop(tracker, gfn_to_gpa(gfn), KVMBPF_STOP_HOT);
 			deferred_ask(&vm_of(tracker)->settle);
@@ -221,7 +239,7 @@ static void frame_heat(struct kvmbpf_tracker *tracker, struct tracked_frame *fra
 	spin_unlock(&tracker->lock);
 }
 
-/* KVM calls this for all writes that it emulates, and holds kvm->srcu; they lie in one page. */
+/* KVM calls this for all writes that it emulates, a page at a time, and holds kvm->srcu. */
 static void frame_written(TRACK_WRITE_ARGS(gpa, new, bytes, node))
 {
 	struct kvmbpf_tracker *tracker = container_of(node, struct kvmbpf_tracker, node);
@@ -229,8 +247,8 @@ static void frame_written(TRACK_WRITE_ARGS(gpa, new, bytes, node))
 	gfn_t gfn = gpa_to_gfn(gpa);
 	struct tracked_frame *frame = frame_find(tracker, gfn);
 	struct kvm_memory_slot *slot;
+	u32 len = min_t(u32, bytes, PAGE_SIZE - offset_in_page(gpa)), done, part;
 	struct kvm_vcpu *vcpu;
-	u32 done, part;
 
 	if (!frame || READ_ONCE(tracker->stop))
 		return;
@@ -239,17 +257,16 @@ static void frame_written(TRACK_WRITE_ARGS(gpa, new, bytes, node))
 	/* In SMM a vCPU has other memslots, of which we track none. */
 	if (!slot || slot->as_id)
 		return;
-	for (done = 0; done < bytes; done += part) {
+	for (done = 0; done < len; done += part) {
 		struct kvmbpf_write write = {
 			.kvm = vm_of(tracker)->address,
 			.gpa = gpa + done,
-			/* The emulator has it there: it decoded the instruction. */
-			.rip = vcpu ? vcpu->arch.regs[VCPU_REGS_RIP] : 0,
+			.rip = vcpu ? vcpu_rip(vcpu) : 0,
 			.vcpu_id = vcpu ? vcpu->vcpu_id : 0,
 			.flags = vcpu ? 0 : KVMBPF_WRITE_NO_VCPU,
 		};
 
-		part = min_t(u32, bytes - done, KVMBPF_WRITE_BYTES);
+		part = min_t(u32, len - done, KVMBPF_WRITE_BYTES);
 		write.len = part;
 		part_written(tracker, frame, slot, new + done, &write);
 	}
@@ -263,11 +280,11 @@ static void region_removed(TRACK_REMOVE_ARGS(first, count, node))
 {
 	struct kvmbpf_tracker *tracker = container_of(node, struct kvmbpf_tracker, node);
 	TRACK_REMOVED_SLOT(first, count);
+	u32 frames = smp_load_acquire(&tracker->frame_count), i;
 	struct tracked_frame *frame;
-	u32 i;
 
 	spin_lock(&tracker->lock);
-	for (i = 0; i < tracker->frame_count; i++) {
+	for (i = 0; i < frames; i++) {
 		frame = tracker->frame[i];
 		if (!frame->counted || frame->gfn - first >= count)
 			continue;
@@ -397,7 +414,7 @@ __bpf_kfunc struct kvmbpf_tracker *kvmbpf_tracker_acquire(struct kvmbpf_vm_handl
 	free = !tracker->pid && !READ_ONCE(vm->ended);
 	if (free) {
 		refcount_inc(&vm->refs);
-		tracker->stop = 0;
+		WRITE_ONCE(tracker->stop, 0);
 		WRITE_ONCE(tracker->pid, task_tgid_nr(current));
 	}
 	mutex_unlock(&vm->lock);
@@ -498,7 +515,7 @@ static int frame_count_in(struct kvmbpf_vm_handle *vm, struct tracked_frame *fra
 	return err;
 }
 
-static bool range_overlaps(const struct tracked_range *range, u32 start, u32 len)
+static bool range_touches(const struct tracked_range *range, u32 start, u32 len)
 {
 	return range->start < start + len && start < range->start + range->len;
 }
@@ -510,7 +527,7 @@ static int range_check(const struct tracked_frame *frame, u32 start, u32 len)
 	if (frame->range_count == KVMBPF_TRACKED_RANGES_MAX)
 		return -ENOSPC;
 	for (i = 0; i < frame->range_count; i++) {
-		if (range_overlaps(&frame->range[i], start, len))
+		if (range_touches(&frame->range[i], start, len))
 			return -EEXIST;
 	}
 	return 0;

@@ -20,8 +20,6 @@
 
 static DEFINE_HASHTABLE(vms, 8); /* read under RCU */
 static DEFINE_SPINLOCK(vms_lock);
-/* Whoever uses vm->kvm without vm->lock; may sleep in it. */
-DEFINE_STATIC_SRCU(kvm_users);
 static struct workqueue_struct *workers;
 
 /* ---- deferred work ---- */
@@ -50,21 +48,15 @@ void deferred_cancel(struct deferred *deferred)
 
 /* ---- the VM's end ---- */
 
-struct kvm *vm_enter(struct kvmbpf_vm_handle *vm, int *ret_idx)
+struct kvm *vm_enter(struct kvmbpf_vm_handle *vm)
 {
-	int idx = srcu_read_lock(&kvm_users);
-	struct kvm *kvm = READ_ONCE(vm->kvm);
-
-	if (kvm)
-		*ret_idx = idx;
-	else
-		srcu_read_unlock(&kvm_users, idx);
-	return kvm;
+	return refcount_inc_not_zero(&vm->users) ? vm->kvm : NULL;
 }
 
-void vm_leave(int idx)
+void vm_leave(struct kvmbpf_vm_handle *vm)
 {
-	srcu_read_unlock(&kvm_users, idx);
+	if (refcount_dec_and_test(&vm->users))
+		deferred_ask(&vm->settle);
 }
 
 static void vm_unhash(struct kvmbpf_vm_handle *vm)
@@ -74,15 +66,22 @@ static void vm_unhash(struct kvmbpf_vm_handle *vm)
 	spin_unlock(&vms_lock);
 }
 
-/* Its tracker is settled: KVM calls us no more. */
+/*
+ * Gives struct kvm back, once the last one who uses it has left. Its tracker is settled: KVM calls us
+ * no more. Under vm->lock.
+ */
 static void vm_detach(struct kvmbpf_vm_handle *vm)
 {
 	struct kvm *kvm = vm->kvm;
 
-	if (!kvm)
+	if (!vm->detaching) {
+		vm->detaching = true;
+		if (!refcount_dec_and_test(&vm->users))
+			return;
+	} else if (!kvm || refcount_read(&vm->users)) {
 		return;
-	WRITE_ONCE(vm->kvm, NULL);
-	synchronize_srcu(&kvm_users);
+	}
+	vm->kvm = NULL;
 	/* Waits for vm_memory_goes(), which may be what led here. */
 	mmu_notifier_unregister(&vm->notifier, kvm->mm);
 	kvm_put_kvm(kvm);
@@ -90,11 +89,12 @@ static void vm_detach(struct kvmbpf_vm_handle *vm)
 
 void vm_settle(struct kvmbpf_vm_handle *vm)
 {
-	bool released;
+	bool ended, released;
 
 	mutex_lock(&vm->lock);
+	ended = READ_ONCE(vm->ended); /* first, so that the tracker sees it, too */
 	released = tracker_settle(vm);
-	if (READ_ONCE(vm->ended)) {
+	if (ended) {
 		vm_unhash(vm);
 		vm_detach(vm);
 	}
@@ -113,9 +113,11 @@ static void vm_free_work(struct work_struct *work)
 {
 	struct kvmbpf_vm_handle *vm = container_of(work, struct kvmbpf_vm_handle, free.work);
 
-	vm_unhash(vm);
 	WRITE_ONCE(vm->ended, true); /* so that vm_memory_goes() asks for nothing */
+	mutex_lock(&vm->lock);
+	vm_unhash(vm);
 	vm_detach(vm);
+	mutex_unlock(&vm->lock);
 	deferred_cancel(&vm->settle);
 	irq_work_sync(&vm->free.irq); /* it may still touch what brought us here */
 	kfree_rcu(vm, rcu);
@@ -167,6 +169,7 @@ static struct kvmbpf_vm_handle *vm_create(struct kvm *kvm)
 	if (!vm)
 		return NULL;
 	refcount_set(&vm->refs, 1);
+	refcount_set(&vm->users, 1);
 	vm->address = (unsigned long)kvm;
 	vm->kvm = kvm;
 	vm->notifier.ops = &vm_notifier_ops;
@@ -271,10 +274,8 @@ int vm_run_with_mm(struct kvmbpf_vm_handle *vm, int (*func)(struct kvmbpf_vm_han
 __bpf_kfunc int kvmbpf_vcpu_wake(struct kvmbpf_vm_handle *vm, u32 vcpu_id)
 {
 	struct kvm_vcpu *vcpu = NULL;
-	struct kvm *kvm;
-	int idx;
+	struct kvm *kvm = vm_enter(vm);
 
-	kvm = vm_enter(vm, &idx);
 	if (!kvm)
 		return -EOWNERDEAD;
 	if (vcpu_id <= INT_MAX)
@@ -282,7 +283,7 @@ __bpf_kfunc int kvmbpf_vcpu_wake(struct kvmbpf_vm_handle *vm, u32 vcpu_id)
 	/* It loads its state, finds that it has nothing to do, and blocks again. */
 	if (vcpu)
 		rcuwait_wake_up(kvm_arch_vcpu_get_wait(vcpu));
-	vm_leave(idx);
+	vm_leave(vm);
 	return vcpu ? 0 : -ESRCH;
 }
 

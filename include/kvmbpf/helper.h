@@ -35,7 +35,8 @@ enum kvmbpf_helper_limits {
 	KVMBPF_WRITE_BYTES = 32,        /* of a write that an event carries; longer ones come in parts */
 	KVMBPF_TRACKED_FRAMES_MAX = 64, /* a tracker */
 	KVMBPF_TRACKED_RANGES_MAX = 16, /* a frame */
-	KVMBPF_HOT_WRITES = 16384,      /* to one frame within a second: untracked, unless protected */
+	/* To one frame within a second: untracked, unless protected. The parameter hot_writes changes it. */
+	KVMBPF_HOT_WRITES = 16384,
 };
 
 /* ---- VM handles ---- */
@@ -138,9 +139,10 @@ enum kvmbpf_track_flags {
  * the frame should hold, and what events call old. @cookie comes back with each event.
  *
  * KVM emulates each guest write to a tracked frame, and stops a VM that writes there with an
- * instruction that it cannot emulate: only for frames that a running kernel does not write. KVM
- * does not tell of what SGDT, SIDT and FXSAVE write there, which it emulates in another way. It
- * moves no memslot of a VM that has a tracked frame (since 6.6: KVM_SET_USER_MEMORY_REGION fails).
+ * instruction that it cannot emulate: only for frames that a running kernel does not write. It does
+ * not tell of what it writes for the guest in other ways: SGDT, SIDT and FXSAVE to a tracked frame,
+ * paravirtual clocks, structures of nested guests. It moves no memslot of a VM that has a tracked
+ * frame (since 6.6: KVM_SET_USER_MEMORY_REGION fails).
  *
  * -EINVAL: crosses a frame, or empty; -EEXIST: overlaps a tracked range; -ENOSPC: too many; -ENXIO:
  * no RAM there; -EBUSY: KVMBPF_TRACK_PROTECT under dirty logging; -ESHUTDOWN: tracking has stopped
