@@ -72,6 +72,11 @@ $(G)/%.bpf.o: bpf/%.bpf.c
 	$(Q)$(CLANG) $(BPF_CFLAGS) $(DEPFLAGS) -c $< -o $@
 	$(Q)llvm-strip -g $@
 
+$(G)/%.bpf.o: tests/kmod/%.bpf.c
+	$(call say,BPF,$<)mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) $(DEPFLAGS) -c $< -o $@
+	$(Q)llvm-strip -g $@
+
 $(G)/%.skel.h: $(G)/%.bpf.o
 	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
 
@@ -183,6 +188,8 @@ native_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/native/test_*.c))
 native_parts := $(patsubst %.c,$(B)/%.o,$(filter-out tests/native/test_%.c tests/native/tinyvm_main.c \
 					 tests/native/kafka_mock.c,\
 					 $(wildcard tests/native/*.c))) $(B)/tests/native/guest.o
+kmod_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/kmod/test_*.c))
+kmod_parts := $(B)/tests/kmod/harness.o $(B)/tests/kmod/stores.o $(native_parts)
 fuzzers := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 $(B)/tests/%.o: tests/%.c | $(skels)
@@ -199,13 +206,22 @@ $(unit_tests): $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/tests/parts.a $(B)/li
 $(native_tests): $(B)/tests/native/%: $(B)/tests/native/%.o $(native_parts) $(B)/libkvmaccess.a
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ACCESS_LIBS) -lcriterion
 
+$(kmod_tests:%=%.o) $(B)/tests/kmod/harness.o: | $(G)/calls.skel.h
+
+$(kmod_tests): $(B)/tests/kmod/%: $(B)/tests/kmod/%.o $(kmod_parts) $(B)/libkvmaccess.a
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ACCESS_LIBS) -lcriterion
+
 $(fuzzers): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/tests/parts.a $(B)/libkvmaccess.a
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(ACCESS_LIBS) \
 		$(MONITOR_LIBS)
 
-$(B)/tests/native/guest.o: tests/native/guest.S
+$(B)/tests/%.o: tests/%.S
 	$(call say,AS,$<)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(DEPFLAGS) -c $< -o $@
+
+# Tests start the tiny guests' program that lies beside them.
+$(B)/tests/kmod/tinyvm: $(B)/tests/native/tinyvm
+	$(Q)mkdir -p $(@D) && ln -f $< $@
 
 $(B)/tests/native/tinyvm: $(B)/tests/native/tinyvm_main.o $(filter-out %/support.o %/guest_kernel.o,\
 							   $(native_parts))
@@ -214,9 +230,10 @@ $(B)/tests/native/tinyvm: $(B)/tests/native/tinyvm_main.o $(filter-out %/support
 $(B)/tests/native/kafka_mock: $(B)/tests/native/kafka_mock.o
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lrdkafka
 
-.PHONY: unit-tests native-tests fuzzers
+.PHONY: unit-tests native-tests kmod-tests fuzzers
 unit-tests: $(unit_tests)
 native-tests: $(native_tests) $(B)/tests/native/tinyvm $(B)/tests/native/kafka_mock
+kmod-tests: $(kmod_tests) $(B)/tests/kmod/tinyvm
 fuzzers: $(fuzzers)
 
 .PHONY: check
@@ -263,7 +280,7 @@ fuzz: deps
 	$(Q)$(MAKE) check-fuzz SECONDS=$(if $(filter 60,$(SECONDS)),600,$(SECONDS))
 
 .PHONY: check-lab-svm
-check-lab-svm: all native-tests
+check-lab-svm: all native-tests kmod-tests
 	$(Q)tests/lab/check $(R)
 
 # ---- measurements ---------------------------------------------------------------------------

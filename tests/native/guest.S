@@ -47,6 +47,8 @@ guest64_loop:
 	je	.Lcr0_64
 	cmpl	$GUEST_CMD_CR4, %eax
 	je	.Lcr4_64
+	cmpl	$GUEST_CMD_CALL, %eax
+	je	.Lcall64
 	ud2
 .Ldone64:
 	movq	%r15, MAILBOX_DONE(%rdi)
@@ -116,6 +118,10 @@ guest64_loop:
 	movq	%rbx, %cr4
 	jmp	.Ldone64
 
+.Lcall64:
+	call	*%rbx
+	jmp	.Ldone64
+
 /* What LSTAR and SYSENTER_EIP point to; nothing calls it. */
 guest64_syscall:
 	ud2
@@ -177,6 +183,8 @@ guest32_loop:
 	je	.Lcr0_32
 	cmpl	$GUEST_CMD_CR4, %eax
 	je	.Lcr4_32
+	cmpl	$GUEST_CMD_CALL, %eax
+	je	.Lcall32
 	ud2
 .Ldone32:
 	movl	%ebp, MAILBOX_DONE(%edi)
@@ -243,6 +251,10 @@ guest32_loop:
 
 .Lcr4_32:
 	movl	%ebx, %cr4
+	jmp	.Ldone32
+
+.Lcall32:
+	call	*%ebx
 	jmp	.Ldone32
 
 guest32_syscall:

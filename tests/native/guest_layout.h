@@ -54,5 +54,6 @@
 #define GUEST_CMD_STORE 8        /* word at GVA arg 0 = arg 1 */
 #define GUEST_CMD_CR0 9          /* CR0 = arg 0 */
 #define GUEST_CMD_CR4 10
+#define GUEST_CMD_CALL 11        /* the test's own code at GVA arg 0; mailbox and arg 1 in RDI, RSI */
 
 #endif
