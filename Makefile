@@ -63,6 +63,7 @@ help:
 #: make run            watch the VMs of this host (root); starts a tiny guest if there is none
 #: make fuzz           run the fuzzers for long (SECONDS=600)
 #: make install        DESTDIR= PREFIX=/usr/local
+#: make install-kmod   the kernel module's source for DKMS, which builds it for each kernel
 #: make format, clean, help
 
 # ---- BPF ------------------------------------------------------------------------------------
@@ -130,6 +131,16 @@ build/kmod/%/kvmbpf_helper.ko: $(kmod_sources) $(kmod_headers)
 	$(call say,KMOD,$@)mkdir -p $(@D)/include/kvmbpf
 	$(Q)cp $(kmod_sources) $(@D) && cp $(kmod_headers) $(@D)/include/kvmbpf
 	$(Q)$(MAKE) -s -C $(KDIR) M=$(CURDIR)/$(@D) CC=$(KMOD_CC) modules
+
+# With DESTDIR only the source is put there: what a package would hold.
+kmod_dir = $(DESTDIR)/usr/src/kvmbpf-helper-$(VERSION)
+.PHONY: install-kmod
+install-kmod:
+	install -d $(kmod_dir)/include/kvmbpf
+	install -m 0644 $(kmod_sources) $(kmod_dir)
+	install -m 0644 $(kmod_headers) $(kmod_dir)/include/kvmbpf
+	sed 's|@VERSION@|$(VERSION)|' kmod/dkms.conf >$(kmod_dir)/dkms.conf
+	[ -n "$(DESTDIR)" ] || dkms install --force kvmbpf-helper/$(VERSION)
 
 # ---- running and installing -----------------------------------------------------------------
 
