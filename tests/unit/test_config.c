@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "monitor/config.h"
+#include "monitor/policy.h"
 
 static char root[] = "/tmp/kvmbpf-config-XXXXXX", error[CONFIG_ERROR_MAX];
 static struct config_set *set;
@@ -132,6 +132,28 @@ Test(config, a_sink_replaces_the_one_of_its_name)
 	cr_assert_not_null(config->sinks[1].stdout_);
 }
 
+Test(config, first_policy_that_fits_says_what_is_checked)
+{
+	struct ka_vm_info web = { .name = "web01" }, other = { .name = "db", .uuid = "1234-5" };
+	struct policy policy;
+
+	write_file("etc/kvmbpf/kvmbpf.yaml", "policies:\n- vms: ['web*', '1234-*']\n"
+					     "  checks: {gdt: off, cr0_wp: low}\n"
+					     "- checks: {idt: off}\n");
+	load();
+	policy_find(config, &web, &policy);
+	cr_assert(policy.off[CHECK_GDT] && !policy.off[CHECK_IDT] && !policy.off[CHECK_CR0_WP]);
+	cr_assert_eq(policy.severity[CHECK_CR0_WP], SEVERITY_LOW);
+	cr_assert_eq(policy.severity[CHECK_IDT], checks[CHECK_IDT].severity);
+	policy_find(config, &other, &policy);
+	cr_assert(policy.off[CHECK_GDT]);
+	other.uuid[0] = '2';
+	policy_find(config, &other, &policy);
+	cr_assert(!policy.off[CHECK_GDT] && policy.off[CHECK_IDT]);
+	policy_find(NULL, &web, &policy);
+	cr_assert(!policy.off[CHECK_GDT] && !policy.off[CHECK_IDT]);
+}
+
 Test(config, what_it_prints_is_read_the_same)
 {
 	char *text, *again;
@@ -154,6 +176,7 @@ Test(config, what_it_prints_is_read_the_same)
 Test(config, unknown_keys_are_errors_with_their_line)
 {
 	expect_error("# a comment\n\nintervall: 1s\n", 3, "intervall");
+	expect_error("policies:\n- checks:\n    idt: high\n    ldt: off\n", 4, "ldt");
 	expect_error("sinks:\n- name: a\n\n  # why\n  colour: red\n  stdout: {}\n", 5, "colour");
 	expect_error("sinks:\n- name: a\n  http:\n    kind: otlp\n    token: secret\n", 5, "token");
 }
@@ -179,6 +202,7 @@ Test(config, bad_values_are_errors_with_their_line)
 		     "must begin");
 	expect_error("sinks:\n- name: a\n  filter: {checks: [gdt, idtt]}\n  stdout: {}\n", 3,
 		     "no such check");
+	expect_error("policies:\n- checks:\n    idt: high\n    gdt: severe\n", 4, "severe");
 	expect_error("sinks:\n- name: a\n  file:\n    path: /a\n    keep: 0\n", 5, "at least 1");
 	expect_error("sinks:\n- name: a\n  kafka:\n    brokers: a\n    topic: b\n    properties:\n"
 		     "    - a=b\n    - nothing\n",

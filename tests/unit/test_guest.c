@@ -1185,6 +1185,45 @@ GUEST_TEST(gdtr_limit)
 	cr_assert_eq(number_at(violation(1, "gdtr", -1, 0), "observed", "limit"), 0xffff);
 }
 
+/* Taken out of the way for one guest, which begins anew under this policy. */
+static void policy_start(const struct config_policy *policy)
+{
+	static struct config config;
+
+	config = (struct config){ .policies = (struct config_policy *)policy, .policy_count = 1 };
+	watch.config = &config;
+	guest_free(guest);
+	guest_start();
+}
+
+GUEST_TEST(check_that_is_off_is_silent_and_says_so)
+{
+	int off = CONFIG_CHECK_OFF;
+
+	policy_start(&(struct config_policy){ .checks.level[CHECK_IDT] = &off });
+	baseline();
+	gate_put(P_IDT, 14, link_text + fake.slide + 0x1000);
+	fake.registers[1].cr0 &= ~CR0_WP;
+	cycles(2);
+	violation(1, "cr0_wp", -1, 1);
+	cr_assert_eq(guest->vcpus[0].coverage[CHECK_IDT].state, COVERAGE_UNOBSERVABLE);
+	cr_assert_eq(guest->vcpus[0].coverage[CHECK_GDT].state, COVERAGE_OBSERVED);
+	cr_assert(guest_complete(guest), "what is off on purpose is missed");
+}
+
+GUEST_TEST(severity_is_as_configured)
+{
+	int low = SEVERITY_LOW;
+
+	policy_start(&(struct config_policy){ .checks.level[CHECK_IDT] = &low });
+	baseline();
+	gate_put(P_IDT, 14, link_text + fake.slide + 0x1000);
+	cycles(1);
+	cr_assert_str_eq(json_string_value(json_object_get(violation(1, "idt_gate", 14, 0),
+							   "severity")),
+			 "low");
+}
+
 GUEST_TEST(wp_toggle_shorter_than_the_interval)
 {
 	json_t *event;

@@ -50,6 +50,10 @@ bool coverage_seen(enum coverage_state state)
 void coverage_set(struct coverage *coverage, enum coverage_state state, const char *reason,
 		  uint64_t now_ns)
 {
+	if (coverage->off) {
+		state = COVERAGE_UNOBSERVABLE;
+		reason = "switched off by the configuration";
+	}
 	if (coverage->state != state)
 		coverage->since_ns = now_ns;
 	coverage->state = state;

@@ -42,6 +42,7 @@ enum coverage_state {
 
 /* How well one check of one vCPU is seen. Reasons are strings that outlive the guest. */
 struct coverage {
+	bool off; /* by configuration: it stays unobservable */
 	enum coverage_state state, reported;
 	const char *reason;
 	uint64_t since_ns;   /* of the state; CLOCK_REALTIME */

@@ -371,6 +371,10 @@ static int merge(struct config_set *set, const struct config *part)
 	merge_strings(&merged->exclude_vms, &part->exclude_vms);
 	merged->realtime = part->realtime ? part->realtime : merged->realtime;
 	merge_strings(&merged->protect, &part->protect);
+	if (part->policy_count) {
+		merged->policies = part->policies;
+		merged->policy_count = part->policy_count;
+	}
 	for (unsigned int i = 0; !r && i < part->sink_count; i++)
 		r = merge_sink(merged, &part->sinks[i]);
 	return r;

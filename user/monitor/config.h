@@ -75,11 +75,25 @@ struct config_spool {
 	char *path, *max_size;
 };
 
+/* CONFIG_CHECK_OFF or enum severity. */
+enum { CONFIG_CHECK_OFF = 0 };
+
+struct config_checks {
+	int *level[CHECKS];
+};
+
+struct config_policy {
+	struct config_strings vms; /* none: all */
+	struct config_checks checks;
+};
+
 struct config {
 	char *interval, *store;
 	struct config_strings vmlinux, vms, exclude_vms;
 	enum config_bool *realtime;
 	struct config_strings protect; /* as check_protectable() has them */
+	struct config_policy *policies;
+	unsigned int policy_count;
 	struct config_spool *spool;
 	struct config_sink *sinks;
 	unsigned int sink_count;

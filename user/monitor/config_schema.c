@@ -130,6 +130,34 @@ static const cyaml_schema_value_t sink = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct config_sink, sink_fields),
 };
 
+static const cyaml_strval_t levels[] = {
+	{ "off", CONFIG_CHECK_OFF },   { "info", SEVERITY_INFO }, { "low", SEVERITY_LOW },
+	{ "medium", SEVERITY_MEDIUM }, { "high", SEVERITY_HIGH }, { "critical", SEVERITY_CRITICAL },
+};
+
+#define CHECK(name, check)                                                                         \
+	CYAML_FIELD_ENUM_PTR(name, STRICT, struct config_checks, level[check], levels,             \
+			     array_size(levels))
+
+static const cyaml_schema_field_t check_fields[] = {
+	CHECK("gdt", CHECK_GDT),
+	CHECK("idt", CHECK_IDT),
+	CHECK("syscall_table", CHECK_SYSCALL_TABLE),
+	CHECK("cr0_wp", CHECK_CR0_WP),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t policy_fields[] = {
+	STRINGS(struct config_policy, vms),
+	CYAML_FIELD_MAPPING("checks", CYAML_FLAG_DEFAULT, struct config_policy, checks,
+			    check_fields),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_value_t policy = {
+	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct config_policy, policy_fields),
+};
+
 static const cyaml_schema_field_t spool_fields[] = {
 	TEXT_OPTIONAL(struct config_spool, path),
 	TEXT_OPTIONAL(struct config_spool, max_size),
@@ -144,6 +172,9 @@ static const cyaml_schema_field_t fields[] = {
 	STRINGS(struct config, exclude_vms),
 	ENUM_OPTIONAL(struct config, realtime, bools),
 	STRINGS(struct config, protect),
+	CYAML_FIELD_SEQUENCE_COUNT("policies", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
+				   struct config, policies, policy_count, &policy, 0,
+				   CYAML_UNLIMITED),
 	MAPPING("spool", struct config, spool, spool_fields),
 	CYAML_FIELD_SEQUENCE_COUNT("sinks", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config,
 				   sinks, sink_count, &sink, 0, CYAML_UNLIMITED),

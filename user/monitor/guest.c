@@ -53,6 +53,7 @@ int guest_new(const struct watch *watch, struct ka_vm *vm, struct guest **ret_gu
 	guest->appeared_mono_ns = clock_mono();
 	guest->table_reason = "the guest's kernel was not found yet";
 	id_make(guest);
+	policy_find(watch->config, &guest->info, &guest->policy);
 	r = guest_scan_registers(guest);
 	if (r == -EOWNERDEAD || r == -ENOMEM) {
 		guest_free(guest);
@@ -376,7 +377,8 @@ bool guest_complete(const struct guest *guest)
 {
 	for (size_t i = 0; i < guest->vcpu_count; i++)
 		for (int check = 0; check < CHECKS; check++)
-			if (!coverage_seen(guest->vcpus[i].coverage[check].state))
+			if (!guest->policy.off[check] &&
+			    !coverage_seen(guest->vcpus[i].coverage[check].state))
 				return false;
 	return guest->vcpu_count;
 }

@@ -8,6 +8,7 @@
 #include "finding.h"
 #include "guest_modules.h"
 #include "fold.h"
+#include "policy.h"
 #include "reference.h"
 #include "store.h"
 #include "view.h"
@@ -18,6 +19,7 @@
 struct watch {
 	struct event_stream *stream;
 	struct store *store;
+	const struct config *config; /* may be NULL */
 	struct references *references; /* of the store; NULL: none are used */
 	const struct ka_symbols *const *symbols;
 	size_t symbols_count;
@@ -95,6 +97,7 @@ struct guest {
 	const struct watch *watch;
 	struct ka_vm *vm;
 	struct ka_vm_info info;
+	struct policy policy;
 	char id[TEXT_UUID_MAX];
 	uint64_t appeared_mono_ns;
 

@@ -30,6 +30,8 @@ static void look_report(struct look *look, const struct guest_vcpu *vcpu,
 	struct finding *finding;
 	enum finding_news news;
 
+	if (guest->policy.off[difference->object.check])
+		return;
 	look->reported++;
 	if (fold_lives(&guest->folds, &difference->object, look->mono_ns))
 		return;

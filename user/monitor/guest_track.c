@@ -106,16 +106,21 @@ static bool is_hot(const struct guest *guest, enum check_id check)
 	return clock_mono() < guest->tracking[check].hot_until_ns;
 }
 
+static bool is_wanted(const struct guest *guest, enum check_id check)
+{
+	return !guest->policy.off[check] && !is_hot(guest, check);
+}
+
 static void want_all(const struct guest *guest, struct wanted *ret_wanted)
 {
 	*ret_wanted = (struct wanted){ 0 };
 	if (!kernel_is_up(guest))
 		return;
 	for (size_t i = 0; i < guest->vcpu_count; i++)
-		if (guest->vcpus[i].phase == VCPU_JUDGED && !is_hot(guest, CHECK_IDT))
+		if (guest->vcpus[i].phase == VCPU_JUDGED && is_wanted(guest, CHECK_IDT))
 			want_view(guest, ret_wanted, CHECK_IDT, &guest->vcpus[i].idt_expected);
 	for (int t = 0; t < SYSCALL_TABLES; t++)
-		if (guest->table[t].known && !is_hot(guest, CHECK_SYSCALL_TABLE))
+		if (guest->table[t].known && is_wanted(guest, CHECK_SYSCALL_TABLE))
 			want_view(guest, ret_wanted, CHECK_SYSCALL_TABLE,
 				  &guest->table[t].expected);
 }

@@ -848,7 +848,8 @@ static void monitor_deinit(struct monitor *monitor)
 enum monitor_exit monitor_run(const struct options *options)
 {
 	struct monitor monitor = { .options = options,
-				   .watch = { .interval_ns = options->interval_ns } };
+				   .watch = { .interval_ns = options->interval_ns,
+					      .config = options->config } };
 	enum monitor_exit status = symbols_open(&monitor);
 	int r;
 

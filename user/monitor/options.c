@@ -5,10 +5,10 @@
 #include "clock.h"
 #include "duration.h"
 #include "log.h"
+#include "policy.h"
 
 #include <argp.h>
 #include <errno.h>
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -272,15 +272,6 @@ static bool list_matches(const struct string_list *list, const struct ka_vm_info
 {
 	for (size_t i = 0; i < list->count; i++)
 		if (ka_vm_matches(info, list->items[i]))
-			return true;
-	return false;
-}
-
-static bool patterns_match(const struct config_strings *patterns, const struct ka_vm_info *info)
-{
-	for (unsigned int i = 0; i < patterns->count; i++)
-		if (!fnmatch(patterns->items[i], info->name, 0) ||
-		    !fnmatch(patterns->items[i], info->uuid, 0))
 			return true;
 	return false;
 }

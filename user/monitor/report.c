@@ -333,7 +333,7 @@ static json_t *finding_event(const struct guest *guest, const struct finding *fi
 	const struct difference *difference = &finding->difference;
 	bool violation = state[0] != 'r';
 	enum severity severity =
-		violation ? checks[difference->object.check].severity : SEVERITY_INFO;
+		violation ? guest->policy.severity[difference->object.check] : SEVERITY_INFO;
 	const struct check *check = &checks[difference->object.check];
 	char text[320], message[640];
 	json_t *event;

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Finds the policy of a VM. */
+#include "policy.h"
+
+#include <fnmatch.h>
+
+bool patterns_match(const struct config_strings *patterns, const struct ka_vm_info *info)
+{
+	for (unsigned int i = 0; i < patterns->count; i++)
+		if (!fnmatch(patterns->items[i], info->name, 0) ||
+		    !fnmatch(patterns->items[i], info->uuid, 0))
+			return true;
+	return false;
+}
+
+static const struct config_policy *config_policy_find(const struct config *config,
+						      const struct ka_vm_info *info)
+{
+	for (unsigned int i = 0; config && i < config->policy_count; i++)
+		if (!config->policies[i].vms.count ||
+		    patterns_match(&config->policies[i].vms, info))
+			return &config->policies[i];
+	return NULL;
+}
+
+void policy_find(const struct config *config, const struct ka_vm_info *info,
+		 struct policy *ret_policy)
+{
+	const struct config_policy *found = config_policy_find(config, info);
+
+	for (int check = 0; check < CHECKS; check++) {
+		const int *level = found ? found->checks.level[check] : NULL;
+
+		ret_policy->off[check] = level && *level == CONFIG_CHECK_OFF;
+		ret_policy->severity[check] = level && *level != CONFIG_CHECK_OFF
+						      ? (enum severity) * level
+						      : checks[check].severity;
+	}
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Which checks a VM has, and how severe what they find is. */
+#ifndef MONITOR_POLICY_H
+#define MONITOR_POLICY_H
+
+#include "config.h"
+
+#include <kvmaccess.h>
+
+struct policy {
+	bool off[CHECKS];
+	enum severity severity[CHECKS];
+};
+
+/* Does the name or the UUID fit one of these patterns? */
+bool patterns_match(const struct config_strings *patterns, const struct ka_vm_info *info);
+
+/* The first of the configured policies that is for this VM, over the checks' own; `config` may be
+ * NULL. */
+void policy_find(const struct config *config, const struct ka_vm_info *info,
+		 struct policy *ret_policy);
+
+#endif
