@@ -41,6 +41,15 @@ struct {
 	__type(value, struct kvmbpf_vm);
 } vms SEC(".maps");
 
+/* struct kvm * → what it may push; user space takes it out when it watches the VM no more. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, struct kvmbpf_budget);
+} budgets SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -50,7 +59,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20);
+	__uint(max_entries, 4 << 20); /* the budgets of four VMs */
 } changes SEC(".maps");
 
 /* Raised by user space when it wants a full snapshot of each vCPU at its next exit. */
@@ -107,10 +116,43 @@ static __always_inline void fill(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcp
 	state->epoch = epoch;
 }
 
-static __always_inline struct kvmbpf_snapshot_record *record_reserve(__u32 slot, __u32 changed)
+static __always_inline struct kvmbpf_budget *budget_of(struct kvm_vcpu *vcpu)
+{
+	__u64 kvm = (__u64)BPF_CORE_READ(vcpu, kvm);
+	struct kvmbpf_budget *budget = bpf_map_lookup_elem(&budgets, &kvm), fresh = {};
+
+	if (budget)
+		return budget;
+	bpf_map_update_elem(&budgets, &kvm, &fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&budgets, &kvm);
+}
+
+/* Two CPUs that begin a window at once may grant a few pushes more. */
+static __always_inline bool within_budget(struct kvm_vcpu *vcpu)
+{
+	struct kvmbpf_budget *budget = budget_of(vcpu);
+	__u64 window = bpf_ktime_get_ns() >> 30;
+
+	if (!budget)
+		return true;
+	if (budget->window != window) {
+		budget->window = window;
+		budget->pushed = 0;
+	}
+	if (__sync_fetch_and_add(&budget->pushed, 1) < KVMBPF_PUSHES_PER_WINDOW)
+		return true;
+	__sync_fetch_and_add(&budget->dropped, 1);
+	COUNT(dropped);
+	return false;
+}
+
+static __always_inline struct kvmbpf_snapshot_record *
+record_reserve(struct kvm_vcpu *vcpu, __u32 slot, __u32 changed)
 {
 	struct kvmbpf_snapshot_record *record;
 
+	if (!within_budget(vcpu))
+		return NULL;
 	record = bpf_ringbuf_reserve(&changes, sizeof(*record), 0);
 	if (!record) {
 		COUNT(ringbuf_lost);
@@ -200,7 +242,7 @@ static __always_inline int take_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vend
 		return 0;
 	}
 	if (changed || away)
-		record = record_reserve(*slot, changed);
+		record = record_reserve(vcpu, *slot, changed);
 	if (record)
 		fill(&record->state, vcpu, vendor, source, &now);
 	if (away) {

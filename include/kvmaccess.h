@@ -92,7 +92,7 @@ const struct ka_probe *ka_host_features(const struct ka_host *host);
 
 /* Sums over all CPUs since ka_host_open(). */
 struct ka_counters {
-	uint64_t exits, loads, pulls, changes, ringbuf_lost, state_busy, read_errors;
+	uint64_t exits, loads, pulls, changes, ringbuf_lost, dropped, state_busy, read_errors;
 	uint64_t results_lost; /* of requests: served from process context after their deadline */
 };
 int ka_host_counters(struct ka_host *host, struct ka_counters *ret_counters);
@@ -170,8 +170,10 @@ struct ka_host_events {
 	 * in their order, also those that were undone before anyone could poll. */
 	void (*registers_changed)(void *ctx, uint64_t key, const struct ka_registers *registers,
 				  uint32_t changed);
-	/* Pushed changes were lost (ring buffer full); `count` since the last call. */
-	void (*changes_lost)(void *ctx, uint64_t count);
+	/* Pushed changes were lost; `count` since the last call. With the key of a VM: it makes more
+	 * of them than a VM may push in a second. With key 0: the ring buffer was full, and they
+	 * may be of any VM. */
+	void (*changes_lost)(void *ctx, uint64_t key, uint64_t count);
 	/* A guest wrote to tracked bytes; all of them in their order, after the write and, where it
 	 * was undone, after that. */
 	void (*guest_wrote)(void *ctx, uint64_t key, const struct ka_write *write);

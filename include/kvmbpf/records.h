@@ -18,6 +18,7 @@ enum kvmbpf_limits {
 	/* An iterator's output for one file must fit its 32 KiB buffer (kernel/bpf/bpf_iter.c). */
 	KVMBPF_MEMSLOTS_PER_READ = 512,
 	KVMBPF_GFN_TREE_DEPTH = 64,
+	KVMBPF_PUSHES_PER_WINDOW = 2048, /* of a VM */
 };
 
 enum kvmbpf_record_type {
@@ -206,6 +207,16 @@ struct kvmbpf_vm {
 	char uuid[40];
 };
 
+/*
+ * Value of the map `budgets`. A guest can change registers as fast as it runs, so that each VM has
+ * a budget of pushes: else it would fill the ring buffer, and hide the others' changes.
+ */
+struct kvmbpf_budget {
+	__u64 window;     /* CLOCK_MONOTONIC in units of 2^30 ns */
+	__u64 pushed;     /* in this window */
+	__u64 dropped;    /* over the budget, since the VM is watched */
+};
+
 /* Per CPU: what the programs did, and what they lost. */
 struct kvmbpf_counters {
 	__u64 exits;          /* kvm_exit on a watched vCPU */
@@ -213,6 +224,7 @@ struct kvmbpf_counters {
 	__u64 pulls;          /* vCPUs read by the iterator */
 	__u64 changes;        /* snapshots pushed */
 	__u64 ringbuf_lost;   /* snapshots that found the ring buffer full */
+	__u64 dropped;        /* snapshots over their VM's budget */
 	__u64 state_busy;     /* snapshots that met another writer */
 	__u64 read_errors;    /* kernel reads that failed */
 };
@@ -226,6 +238,7 @@ KVMBPF_ASSERT_SIZE(kvmbpf_vcpu_record, 48);
 KVMBPF_ASSERT_SIZE(kvmbpf_vcpu, 376);
 KVMBPF_ASSERT_SIZE(kvmbpf_snapshot_record, 400);
 KVMBPF_ASSERT_SIZE(kvmbpf_vm, 128);
-KVMBPF_ASSERT_SIZE(kvmbpf_counters, 56);
+KVMBPF_ASSERT_SIZE(kvmbpf_budget, 24);
+KVMBPF_ASSERT_SIZE(kvmbpf_counters, 64);
 
 #endif

@@ -34,9 +34,10 @@ static void on_changed(void *ctx, uint64_t key, const struct ka_registers *regis
 		.idtr = registers->idtr };
 }
 
-static void on_lost(void *ctx, uint64_t count)
+static void on_lost(void *ctx, uint64_t key, uint64_t count)
 {
 	(void)ctx;
+	cr_assert(!key || key == ka_vm_info(t.ka)->key);
 	lost += count;
 }
 
@@ -201,4 +202,28 @@ Test(push, quiet_guest_pushes_nothing)
 	dispatch(300);
 	cr_assert_eq(change_count, 0);
 	cr_assert_eq(lost, 0);
+}
+
+/* Toggles CR0.WP so often, and waits until each change was told or counted as lost. */
+static void flood(size_t toggles)
+{
+	uint64_t deadline = support_now_ms() + DEADLINE_MS;
+
+	change_count = lost = 0;
+	assert_ok(tinyvm_do(&t.vm, 0, GUEST_CMD_TOGGLE_WP, toggles, 0));
+	while (count_of(0, KA_CHANGED_CR0) + lost < 2 * toggles && support_now_ms() < deadline)
+		dispatch(100);
+	cr_assert_eq(count_of(0, KA_CHANGED_CR0) + lost, 2 * toggles, "%zu told, %lu lost",
+		     count_of(0, KA_CHANGED_CR0), (unsigned long)lost);
+}
+
+Test(push, changes_beyond_the_budget_are_counted_as_lost)
+{
+	enum { FLOOD = 4000, ROUNDS = 5 };
+
+	open_pushed(&(struct tinyvm_options){ 0 });
+	for (int round = 0; round < ROUNDS && !lost; round++)
+		flood(FLOOD);
+	if (!lost)
+		cr_skip_test("guests on this host are too slow to exceed their budget");
 }

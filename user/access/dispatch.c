@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Turns uevents, timers and the ring buffer into the callbacks of struct ka_host_events. */
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -237,16 +238,33 @@ static void announce(struct ka_host *host)
 	}
 }
 
+static void report_dropped(struct ka_host *host, struct host_vm *vm)
+{
+	struct kvmbpf_budget budget;
+	uint64_t before = vm->dropped;
+
+	if (bpf_map_lookup_elem(bpf_map__fd(host->snapshot->maps.budgets), &vm->kvm, &budget))
+		return;
+	vm->dropped = budget.dropped;
+	if (vm->dropped != before)
+		host->events->changes_lost(host->events_ctx, vm->info.key, vm->dropped - before);
+}
+
 static void report_lost(struct ka_host *host)
 {
 	struct ka_counters counters;
 
 	if (!host->events->changes_lost || ka_host_counters(host, &counters))
 		return;
-	if (counters.ringbuf_lost == host->lost_reported)
-		return;
-	host->events->changes_lost(host->events_ctx, counters.ringbuf_lost - host->lost_reported);
+	if (counters.ringbuf_lost != host->lost_reported)
+		host->events->changes_lost(host->events_ctx, 0,
+					   counters.ringbuf_lost - host->lost_reported);
 	host->lost_reported = counters.ringbuf_lost;
+	if (counters.dropped == host->dropped_reported)
+		return;
+	host->dropped_reported = counters.dropped;
+	for (size_t i = 0; i < host->vm_count; i++)
+		report_dropped(host, host->vms[i]);
 }
 
 int ka_host_dispatch(struct ka_host *host, const struct ka_host_events *events, void *ctx)
@@ -267,8 +285,7 @@ int ka_host_dispatch(struct ka_host *host, const struct ka_host_events *events, 
 	if (!err)
 		err = dispatch_timer(host);
 	announce(host);
-	if (changes > 0)
-		report_lost(host);
+	report_lost(host);
 	host->events = NULL;
 	return err ? err : changes < 0 ? changes : 0;
 }

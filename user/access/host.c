@@ -421,6 +421,7 @@ int ka_host_counters(struct ka_host *host, struct ka_counters *ret_counters)
 		sum.pulls += each[i].pulls;
 		sum.changes += each[i].changes;
 		sum.ringbuf_lost += each[i].ringbuf_lost;
+		sum.dropped += each[i].dropped;
 		sum.state_busy += each[i].state_busy;
 		sum.read_errors += each[i].read_errors;
 	}

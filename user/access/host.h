@@ -34,6 +34,7 @@ struct host_vm {
 	bool seen;             /* by the scan under way */
 	bool ready;            /* has vCPUs and memory */
 	bool announced;        /* vm_appeared() was called */
+	uint64_t dropped;      /* pushes over its budget that were told */
 	size_t vcpu_count;
 	struct host_vcpu *vcpus;        /* by id */
 	size_t memslot_count;
@@ -63,7 +64,7 @@ struct ka_host {
 	uint8_t *slot_used;             /* one byte a slot */
 	struct ring_buffer *changes;
 	unsigned int records;           /* taken from it in this dispatch */
-	uint64_t lost_reported;
+	uint64_t lost_reported, dropped_reported;
 	int epoll_fd;
 	int uevent_fd;
 	int timer_fd;                   /* retries and the rare full scan */

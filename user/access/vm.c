@@ -121,6 +121,8 @@ static void unwatch(struct ka_host *host, struct host_vm *vm)
 	for (size_t i = 0; i < vm->vcpu_count; i++)
 		slot_free(host, &vm->vcpus[i]);
 	bpf_map_delete_elem(bpf_map__fd(host->snapshot->maps.vms), &vm->kvm);
+	bpf_map_delete_elem(bpf_map__fd(host->snapshot->maps.budgets), &vm->kvm);
+	vm->dropped = 0;
 	requests_release(host, vm);
 }
 

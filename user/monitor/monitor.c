@@ -367,9 +367,15 @@ static void on_stopped(void *ctx, uint64_t key, uint64_t gpa, enum ka_stop_reaso
 	pending->stopped.reason = reason;
 }
 
-static void on_lost(void *ctx, uint64_t count)
+static void on_lost(void *ctx, uint64_t key, uint64_t count)
 {
-	((struct monitor *)ctx)->pushes_lost += count;
+	struct monitor *monitor = ctx;
+	struct watched *watched = key ? watched_find(monitor, key) : NULL;
+
+	if (watched)
+		watched->guest->changes_lost += count;
+	else if (!key)
+		monitor->pushes_lost += count;
 }
 
 static void pending_run(struct monitor *monitor, const struct pending *pending)
