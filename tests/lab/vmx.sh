@@ -43,7 +43,7 @@ pack_cd()
 write_bochsrc()
 {
 	cat >"$out/bochsrc" <<-EOF
-	cpu: model=corei7_skylake_x, count=1, ips=100000000, reset_on_triple_fault=0
+	cpu: model=corei7_skylake_x, count=1, ips=500000000, reset_on_triple_fault=0
 	memory: guest=1024, host=1024
 	romimage: file=$lab/pkgs/bochs/usr/share/bochs/BIOS-bochs-latest
 	vgaromimage: file=$lab/pkgs/bochs/usr/share/vgabios/vgabios.bin
