@@ -52,22 +52,23 @@ static __always_inline __u32 vmx_flags(struct vcpu_vmx *vmx)
 	return flags;
 }
 
-static __always_inline bool vmx_cached(struct kvm_vcpu *vcpu, __u32 reg)
-{
-	return BPF_CORE_READ(vcpu, arch.regs_avail) & (1u << reg);
-}
-
 /*
  * What KVM keeps in memory: bits that the guest owns can have changed since. Those are neither of
  * the paging mode, which KVM must know.
  */
 static __always_inline void vmx_watch_memory(struct kvm_vcpu *vcpu, struct watched *ret_watched)
 {
+	__u32 cached;
+
 	ret_watched->cr0 = BPF_CORE_READ(vcpu, arch.cr0);
 	ret_watched->cr4 = BPF_CORE_READ(vcpu, arch.cr4);
-	ret_watched->flags |= KVMBPF_VCPU_NO_VMCS | KVMBPF_VCPU_WP_SAMPLED;
-	if (BPF_CORE_READ(vcpu, arch.cr0_guest_owned_bits) & CR0_WP &&
-	    !vmx_cached(vcpu, bpf_core_enum_value(enum kvm_reg, VCPU_EXREG_CR0)))
+	ret_watched->flags |= KVMBPF_VCPU_NO_VMCS;
+	if (!(BPF_CORE_READ(vcpu, arch.cr0_guest_owned_bits) & CR0_WP))
+		return;
+	ret_watched->flags |= KVMBPF_VCPU_WP_SAMPLED;
+	/* KVM reads it only when it wants it, and forgets it at each exit. */
+	cached = 1u << bpf_core_enum_value(enum kvm_reg, VCPU_EXREG_CR0);
+	if (!(BPF_CORE_READ(vcpu, arch.regs_avail) & cached))
 		ret_watched->flags |= KVMBPF_VCPU_NO_WP;
 }
 
@@ -139,17 +140,11 @@ static __always_inline void vmx_fill_vmcs(struct kvm_vcpu *vcpu, const struct wa
 	__builtin_memcpy(state->selector, vmcs->selector, sizeof(state->selector));
 }
 
-/* Not known is 0: a register that KVM has not read from the VMCS holds an old value. */
-static __always_inline void vmx_fill_memory(struct kvm_vcpu *vcpu, struct kvmbpf_vcpu *state)
+/* Not known is 0: what lies in vcpu->arch may be of any exit before. */
+static __always_inline void vmx_fill_memory(struct kvmbpf_vcpu *state)
 {
-	state->cr3 = 0;
-	if (vmx_cached(vcpu, bpf_core_enum_value(enum kvm_reg, VCPU_EXREG_CR3)))
-		state->cr3 = BPF_CORE_READ(vcpu, arch.cr3);
-	if (!vmx_cached(vcpu, VCPU_REGS_RSP))
-		state->gpr[VCPU_REGS_RSP] = 0;
-	if (!vmx_cached(vcpu, VCPU_REGS_RIP))
-		state->rip = 0;
-	state->rflags = 0;
+	state->gpr[VCPU_REGS_RSP] = 0;
+	state->rip = state->cr3 = state->rflags = 0;
 	state->cpl = 0;
 	state->sysenter_cs = state->sysenter_esp = state->sysenter_eip = 0;
 	state->fs_base = state->gs_base = 0;
@@ -171,7 +166,7 @@ static __always_inline void vmx_fill_rest(struct kvm_vcpu *vcpu, const struct wa
 	if (has_helper)
 		vmx_fill_vmcs(vcpu, now, state);
 	else
-		vmx_fill_memory(vcpu, state);
+		vmx_fill_memory(state);
 }
 
 /* Each exit keeps what the VMCS says. */

@@ -203,8 +203,10 @@ enum ka_registers_flags {
 	KA_REGISTERS_ENCRYPTED = 1u << 2,   /* confidential guest: values are not known */
 	KA_REGISTERS_NO_MSRS = 1u << 3,     /* lstar … sysenter_eip are not known on this host */
 	KA_REGISTERS_WP_SAMPLED = 1u << 4,  /* not every change of CR0.WP is pushed */
-	/* VMX without the kernel module: gdtr, idtr, rflags, cpl, sysenter_*, bases and selectors
-	 * are not known (0), nor are rip, rsp and cr3 where they are 0. */
+	/* VMX without the kernel module: gdtr, rip, rsp, rflags, cpl, sysenter_*, bases and selectors
+	 * are not known (0). idtr is where 64-bit Linux has it, cr3 the kernel's own page tables (0:
+	 * not found yet), which ka_idt_read() and ka_kernel_find() look for, for up to a second: the
+	 * guest's word for both. */
 	KA_REGISTERS_NO_VMCS = 1u << 5,
 	KA_REGISTERS_NO_WP = 1u << 6,       /* nor is CR0.WP */
 };

@@ -160,9 +160,7 @@ struct kvm_vcpu_arch {
 /* Registers that KVM reads from the VMCS when it wants them: bits of regs_avail. */
 enum kvm_reg {
 	VCPU_REGS_RSP = 4,
-	VCPU_REGS_RIP = 16,
 	VCPU_EXREG_CR0 = 18,
-	VCPU_EXREG_CR3 = 19,
 };
 
 struct kvm_vcpu {

@@ -102,8 +102,8 @@ enum kvmbpf_vcpu_flags {
 	KVMBPF_VCPU_ENCRYPTED = 1u << 2, /* SEV-ES or later: registers are not readable */
 	KVMBPF_VCPU_NO_MSRS = 1u << 3,   /* this vendor keeps LSTAR and friends elsewhere */
 	KVMBPF_VCPU_WP_SAMPLED = 1u << 4, /* CR0.WP toggles need not exit here */
-	/* VMX without the module: GDTR, IDTR, selectors and bases are not known (0), RIP, RSP and
-	 * CR3 only where KVM has read them (else 0). */
+	/* VMX without the module: GDTR, IDTR, CR3, RIP, RSP, RFLAGS, CPL, SYSENTER_*, selectors and
+	 * bases are not known (0). */
 	KVMBPF_VCPU_NO_VMCS = 1u << 5,
 	KVMBPF_VCPU_NO_WP = 1u << 6, /* nor is CR0.WP */
 };

@@ -38,6 +38,7 @@ static void record_take(struct ka_host *host, const struct kvmbpf_snapshot_recor
 	if (!host->events->registers_changed)
 		return;
 	registers_from_state(&record->state, &registers);
+	registers_complete(vm->handle, &registers);
 	host->events->registers_changed(host->events_ctx, vm->info.key, &registers,
 					record->changed);
 }

@@ -55,6 +55,9 @@ int kernel_gather(struct ka_vm *vm, const struct ka_registers *registers,
 	err = ka_idt_read(vm, registers->vcpu, gates, KA_IDT_MAX, &count);
 	if (err)
 		return err == -EFAULT || err == -ENXIO ? -EAGAIN : err;
+	/* Reading the table found it, where the registers do not tell. */
+	if (registers->flags & KA_REGISTERS_NO_VMCS)
+		found.registers.cr3 = found.paging.root = vm->root;
 	for (size_t i = 0; i < KERNEL_ENTRY_POINTS; i++) {
 		int vector = entry_points[i].vector;
 

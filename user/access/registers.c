@@ -16,6 +16,10 @@ enum { CR0_PE = 1 << 0 };
 #define CR0_PG (1ULL << 31)
 #define EFER_LMA (1ULL << 10)
 
+/* CPU_ENTRY_AREA_RO_IDT: fixed since 4.14 (92a0f81d8957, "x86/cpu_entry_area: Move it out of the
+ * fixmap"). */
+#define LINUX_IDT 0xfffffe0000000000ULL
+
 /* How old the last exit of a vCPU in the guest may be: ten ticks of the slowest host. */
 #define RUNNING_NS (100ULL * 1000 * 1000)
 
@@ -63,6 +67,18 @@ void registers_from_state(const struct kvmbpf_vcpu *state, struct ka_registers *
 		r->flags |= KA_REGISTERS_NO_VMCS;
 	if (state->flags & KVMBPF_VCPU_NO_WP)
 		r->flags |= KA_REGISTERS_NO_WP;
+}
+
+void registers_complete(struct ka_vm *vm, struct ka_registers *registers)
+{
+	if (!(registers->flags & KA_REGISTERS_NO_VMCS))
+		return;
+	/* The first vCPU is in real mode: what boots next has page tables of its own. */
+	if (!registers->vcpu && !(registers->cr0 & CR0_PG))
+		vm->root = 0;
+	registers->cr3 = vm->root;
+	if (ka_long_mode(registers))
+		registers->idtr = (struct ka_table_register){ LINUX_IDT, KA_IDT_MAX * 16 - 1 };
 }
 
 /* A copy that no program wrote to meanwhile. */
@@ -183,8 +199,10 @@ int ka_registers_read_all(struct ka_vm *vm, struct ka_registers *registers, size
 			continue;
 		if (state_copy(&vm->host->states[vm->vm->vcpus[i].slot], &state))
 			continue;
-		if (state_fresh(vm, &state))
-			registers_from_state(&state, &registers[count++]);
+		if (!state_fresh(vm, &state))
+			continue;
+		registers_from_state(&state, &registers[count]);
+		registers_complete(vm, &registers[count++]);
 	}
 	*ret_count = count;
 	return 0;
@@ -211,6 +229,7 @@ int ka_register_read(struct ka_vm *vm, unsigned int vcpu, struct ka_registers *r
 		if (err)
 			return err;
 		registers_from_state(&state, ret_registers);
+		registers_complete(vm, ret_registers);
 		return 0;
 	}
 	return -ESRCH;

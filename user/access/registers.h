@@ -5,6 +5,11 @@
 
 #include "vm.h"
 
+/*
+ * What the VMCS alone holds, where it is not read: IDTR as 64-bit Linux has it, CR3 as root_find()
+ * found it, if it did.
+ */
+void registers_complete(struct ka_vm *vm, struct ka_registers *registers);
 void registers_from_state(const struct kvmbpf_vcpu *state, struct ka_registers *ret_registers);
 
 #endif

@@ -3,7 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "vm.h"
+#include "registers.h"
+#include "root.h"
 
 enum { TABLE_MAX = 64 * 1024 };
 
@@ -28,7 +29,21 @@ static int usable_registers(struct ka_vm *vm, unsigned int vcpu, struct ka_regis
 {
 	int err = ka_register_read(vm, vcpu, ret_registers);
 
-	return err ? err : ka_registers_usable(ret_registers);
+	if (!err)
+		err = ka_registers_usable(ret_registers);
+	if (!err && ret_registers->flags & KA_REGISTERS_NO_VMCS) {
+		err = root_find(vm, ret_registers);
+		registers_complete(vm, ret_registers);
+	}
+	return err;
+}
+
+/* GDTR is the CPU's own, and nothing in memory tells where it leads. */
+static int usable_gdtr(struct ka_vm *vm, unsigned int vcpu, struct ka_registers *ret_registers)
+{
+	int err = usable_registers(vm, vcpu, ret_registers);
+
+	return !err && ret_registers->flags & KA_REGISTERS_NO_VMCS ? -EOPNOTSUPP : err;
 }
 
 int ka_gdt_read(struct ka_vm *vm, unsigned int vcpu, struct ka_descriptor *descriptors, size_t max,
@@ -39,7 +54,7 @@ int ka_gdt_read(struct ka_vm *vm, unsigned int vcpu, struct ka_descriptor *descr
 	size_t len, count;
 	int err;
 
-	err = usable_registers(vm, vcpu, &registers);
+	err = usable_gdtr(vm, vcpu, &registers);
 	if (!err)
 		err = read_table(vm, &registers, &registers.gdtr, sizeof(bytes), bytes, &len);
 	if (err)
@@ -98,7 +113,7 @@ int ka_gdt_write(struct ka_vm *vm, unsigned int vcpu, unsigned int index,
 	uint8_t bytes[16];
 	int err;
 
-	err = usable_registers(vm, vcpu, &registers);
+	err = usable_gdtr(vm, vcpu, &registers);
 	if (err)
 		return err;
 	/* Only system descriptors in long mode are long. */

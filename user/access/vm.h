@@ -49,6 +49,7 @@ struct ka_vm {
 	uint64_t pulled_ns;      /* when the last pull began, CLOCK_MONOTONIC */
 	struct translation *translations;
 	struct batch *batch;
+	uint64_t root;           /* of the kernel's page tables, where CR3 is not read; 0: not found */
 	unsigned int searches;   /* of the whole memory for the kernel, in vain */
 	bool tracks;             /* has the VM's tracker */
 	uint64_t tracks_since_ns; /* CLOCK_MONOTONIC */

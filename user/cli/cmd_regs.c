@@ -68,39 +68,58 @@ static json_t *table_json(const struct ka_table_register *table)
 			 "limit", output_short_hex(table->limit));
 }
 
-/* What this host cannot read is left out rather than shown as zero. */
+struct named_value {
+	const char *name;
+	uint64_t value;
+};
+
+static void add_values(json_t *object, const struct named_value *values, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		json_object_set_new(object, values[i].name, output_hex(values[i].value));
+}
+
 static void add_msrs(json_t *object, const struct ka_registers *r)
 {
-	const struct { const char *name; uint64_t value; } msrs[] = {
-		{"lstar", r->lstar}, {"cstar", r->cstar}, {"star", r->star},
-		{"sfmask", r->sfmask}, {"sysenter_cs", r->sysenter_cs},
-		{"sysenter_esp", r->sysenter_esp}, {"sysenter_eip", r->sysenter_eip},
+	const struct named_value msrs[] = {
+		{"lstar", r->lstar}, {"cstar", r->cstar}, {"star", r->star}, {"sfmask", r->sfmask},
+	};
+	const struct named_value sysenter[] = {
+		{"sysenter_cs", r->sysenter_cs}, {"sysenter_esp", r->sysenter_esp},
+		{"sysenter_eip", r->sysenter_eip},
 	};
 
 	if (r->flags & KA_REGISTERS_NO_MSRS)
 		return;
-	for (size_t i = 0; i < sizeof(msrs) / sizeof(msrs[0]); i++)
-		json_object_set_new(object, msrs[i].name, output_hex(msrs[i].value));
+	add_values(object, msrs, sizeof(msrs) / sizeof(msrs[0]));
+	if (!(r->flags & KA_REGISTERS_NO_VMCS))
+		add_values(object, sysenter, sizeof(sysenter) / sizeof(sysenter[0]));
 }
 
+/* What this host cannot read is left out rather than shown as zero. */
 static json_t *registers_json(const struct ka_registers *r)
 {
-	const struct { const char *name; uint64_t value; } values[] = {
-		{"rip", r->rip}, {"rflags", r->rflags}, {"cr0", r->cr0}, {"cr2", r->cr2},
-		{"cr3", r->cr3}, {"cr4", r->cr4}, {"efer", r->efer},
-		{"fs_base", r->fs_base}, {"gs_base", r->gs_base},
-		{"kernel_gs_base", r->kernel_gs_base},
+	const struct named_value values[] = {
+		{"cr0", r->cr0}, {"cr2", r->cr2}, {"cr4", r->cr4}, {"efer", r->efer},
 	};
+	const struct named_value of_vmcs[] = {
+		{"rip", r->rip}, {"rflags", r->rflags}, {"cr3", r->cr3}, {"fs_base", r->fs_base},
+		{"gs_base", r->gs_base}, {"kernel_gs_base", r->kernel_gs_base},
+	};
+	bool no_vmcs = r->flags & KA_REGISTERS_NO_VMCS;
 	json_t *object = json_object();
 
 	for (size_t i = 0; i < 16; i++)
-		json_object_set_new(object, gpr_names[i], output_hex(r->gpr[i]));
-	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
-		json_object_set_new(object, values[i].name, output_hex(values[i].value));
+		if (i != KA_RSP || !no_vmcs)
+			json_object_set_new(object, gpr_names[i], output_hex(r->gpr[i]));
+	add_values(object, values, sizeof(values) / sizeof(values[0]));
+	add_msrs(object, r);
+	if (no_vmcs)
+		return object;
+	add_values(object, of_vmcs, sizeof(of_vmcs) / sizeof(of_vmcs[0]));
 	json_object_set_new(object, "cpl", json_integer(r->cpl));
 	json_object_set_new(object, "gdtr", table_json(&r->gdtr));
 	json_object_set_new(object, "idtr", table_json(&r->idtr));
-	add_msrs(object, r);
 	return object;
 }
 
@@ -117,13 +136,15 @@ static json_t *vcpu_json(const struct ka_registers *r, const struct ka_kernel *k
 	}
 	json_object_set_new(vcpu, "paging", json_string(cli_paging_name(&paging)));
 	json_object_set_new(vcpu, "registers", registers_json(r));
-	for (size_t i = 0; i < 8; i++)
+	for (size_t i = 0; i < 8 && !(r->flags & KA_REGISTERS_NO_VMCS); i++)
 		json_object_set_new(selectors, selector_names[i],
 				    json_sprintf("0x%04x", r->selector[i]));
 	json_object_set_new(vcpu, "selectors", selectors);
 	if (!kernel->symbols)
 		return vcpu;
-	symbols = json_pack("{s:o}", "rip", cli_symbol_json(kernel, r->rip));
+	symbols = json_object();
+	if (!(r->flags & KA_REGISTERS_NO_VMCS))
+		json_object_set_new(symbols, "rip", cli_symbol_json(kernel, r->rip));
 	if (!(r->flags & KA_REGISTERS_NO_MSRS))
 		json_object_set_new(symbols, "lstar", cli_symbol_json(kernel, r->lstar));
 	json_object_set_new(vcpu, "symbols", symbols);

@@ -74,6 +74,9 @@ json_t *cli_state_json(const struct ka_registers *registers)
 		name = "stale", reason = stale_reason(registers);
 	else if (err)
 		name = "unobservable", reason = "confidential guest: its registers are encrypted";
+	else if (registers->flags & KA_REGISTERS_NO_VMCS)
+		reason = "keeps some registers in the VMCS: without the kernel module they are not "
+			 "known";
 	else if (registers->flags & KA_REGISTERS_NO_MSRS)
 		reason = "system call registers are not known on this host";
 	json_object_set_new(state, "state", json_string(name));

@@ -109,6 +109,8 @@ static bool register_empty(const struct ka_table_register *reg)
  * by an empty table, so this is no finding; but it is not clean either. */
 static bool tables_emptied(const struct ka_registers *registers)
 {
+	if (registers->flags & KA_REGISTERS_NO_VMCS)
+		return false;
 	return register_empty(&registers->idtr) || register_empty(&registers->gdtr);
 }
 
@@ -150,7 +152,7 @@ static bool first_vcpu_moved(const struct guest *guest)
 	for (int t = 0; t < SYSCALL_TABLES; t++)
 		if (guest->table[t].known && guest->table[t].observed.error)
 			return true;
-	return vcpu->gdt.error || vcpu->idt.error || vcpu->registers.lstar != guest->kernel_lstar ||
+	return vcpu_error(vcpu) || vcpu->registers.lstar != guest->kernel_lstar ||
 	       !view_same_place(&vcpu->gdt, &vcpu->gdt_expected) ||
 	       !view_same_place(&vcpu->idt, &vcpu->idt_expected);
 }

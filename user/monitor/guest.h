@@ -60,6 +60,18 @@ struct guest_vcpu {
 	bool push_missed; /* a pushed change since the last cycle was not judged */
 };
 
+/* Does this host tell where its GDT is, and what of its IDT's place is not Linux's custom? */
+static inline bool vcpu_tables_known(const struct guest_vcpu *vcpu)
+{
+	return !(vcpu->registers.flags & KA_REGISTERS_NO_VMCS);
+}
+
+/* 0, or why a table of it could not be read; one that is never read on this host is no reason. */
+static inline int vcpu_error(const struct guest_vcpu *vcpu)
+{
+	return vcpu_tables_known(vcpu) && vcpu->gdt.error ? vcpu->gdt.error : vcpu->idt.error;
+}
+
 enum guest_phase { GUEST_WAITING, GUEST_WATCHED };
 
 /* How long the objects must have stood still before they are a baseline. */
@@ -178,6 +190,7 @@ bool guest_blind(const struct guest *guest);
 int guest_scan_registers(struct guest *guest);
 int guest_scan(struct guest *guest);
 const char *scan_reason(int error);
+extern const char scan_no_vmcs[];
 
 /* guest_record.c: baselines. */
 void guest_record(struct guest *guest);

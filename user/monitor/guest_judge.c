@@ -87,7 +87,9 @@ static void look_failed(struct look *look, struct guest_vcpu *vcpu, enum check_i
 	coverage_set(&vcpu->coverage[check],
 		     error == -EOPNOTSUPP || error == -EPERM ? COVERAGE_UNOBSERVABLE
 							     : COVERAGE_STALE,
-		     scan_reason(error), look->real_ns);
+		     error == -EOPNOTSUPP && !vcpu_tables_known(vcpu) ? scan_no_vmcs
+								      : scan_reason(error),
+		     look->real_ns);
 }
 
 /* ---- tables -------------------------------------------------------------------------------- */
@@ -261,7 +263,8 @@ static void judge_idt(struct look *look, struct guest_vcpu *vcpu, bool *shared_d
 	*shared_done |= shared;
 	look_sweep(look, CHECK_IDT, (int)vcpu->id, -1, true);
 	look_sweep(look, CHECK_IDT, (int)vcpu->id, -1, false);
-	look_done(look, vcpu, CHECK_IDT, COVERAGE_OBSERVED, NULL);
+	look_done(look, vcpu, CHECK_IDT, COVERAGE_OBSERVED,
+		  vcpu_tables_known(vcpu) ? NULL : "only its contents: IDTR is in the VMCS");
 }
 
 static void judge_table(struct look *look, const struct guest_vcpu *vcpu, int t)
@@ -346,6 +349,8 @@ static void judge_wp(struct look *look, struct guest_vcpu *vcpu)
 	};
 
 	look->reported = 0;
+	if (vcpu->registers.flags & KA_REGISTERS_NO_WP)
+		return;
 	if (cr0_wp_clear(vcpu->registers.cr0))
 		look_report(look, vcpu, &difference);
 	look_sweep(look, CHECK_CR0_WP, (int)vcpu->id, -1, false);
@@ -357,6 +362,10 @@ static void cover_wp(struct look *look, struct guest_vcpu *vcpu)
 	enum coverage_state state = COVERAGE_SAMPLED;
 	const char *reason;
 
+	if (vcpu->registers.flags & KA_REGISTERS_NO_WP) {
+		look_failed(look, vcpu, CHECK_CR0_WP, -EOPNOTSUPP);
+		return;
+	}
 	if (!watch->push_exact) {
 		reason = watch->push_reason;
 	} else if (vcpu->registers.flags & KA_REGISTERS_WP_SAMPLED) {
@@ -383,11 +392,12 @@ static bool table_differs(const struct guest_table *table)
 
 static bool vcpu_differs(const struct guest *guest, const struct guest_vcpu *vcpu)
 {
-	if (vcpu->gdt.error || vcpu->idt.error ||
-	    !view_same_place(&vcpu->gdt_expected, &vcpu->gdt) ||
-	    !view_same_place(&vcpu->idt_expected, &vcpu->idt) || cr0_wp_clear(vcpu->registers.cr0))
+	if (vcpu_error(vcpu) || !view_same_place(&vcpu->idt_expected, &vcpu->idt) ||
+	    (!(vcpu->registers.flags & KA_REGISTERS_NO_WP) && cr0_wp_clear(vcpu->registers.cr0)))
 		return true;
-	if (!gdt_as_accepted(vcpu) && gdt_found(vcpu, NULL, 0))
+	if (vcpu_tables_known(vcpu) &&
+	    (!view_same_place(&vcpu->gdt_expected, &vcpu->gdt) ||
+	     (!gdt_as_accepted(vcpu) && gdt_found(vcpu, NULL, 0))))
 		return true;
 	for (int t = 0; t < SYSCALL_TABLES; t++)
 		if (guest->table[t].known && !vcpu->table[t].error &&

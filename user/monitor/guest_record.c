@@ -265,8 +265,7 @@ bool guest_kernel_replaced(struct guest *guest)
 
 	/* Nothing tells kernels apart, but the old one has ended, and both tables are elsewhere. */
 	if (!guest->kernel.symbols)
-		return guest->emptied_ns && !first->usable && !first->gdt.error &&
-		       !first->idt.error && !view_same_place(&first->gdt, &first->gdt_expected) &&
+		return guest->emptied_ns && !first->usable && !vcpu_error(first) && !view_same_place(&first->gdt, &first->gdt_expected) &&
 		       !view_same_place(&first->idt, &first->idt_expected);
 	/*
 	 * Symbols that are read only now do not count: twenty bytes changed in the notes and in
@@ -286,7 +285,7 @@ static void vcpu_candidate(struct guest_vcpu *vcpu)
 {
 	const struct gdt_layout *layout = gdt_layout(vcpu->long_mode, vcpu->gdt.limit);
 
-	if (vcpu->usable || vcpu->gdt.error || vcpu->idt.error) {
+	if (vcpu->usable || vcpu_error(vcpu)) {
 		vcpu->still = 0;
 		return;
 	}
@@ -462,8 +461,9 @@ static int places_save(struct guest *guest)
 
 		if (vcpu->phase != VCPU_JUDGED)
 			continue;
-		r = store_place_save(store, guest->id, guest->generation, "gdtr", (int)vcpu->id,
-				     &vcpu->gdt_expected);
+		if (vcpu_tables_known(vcpu))
+			r = store_place_save(store, guest->id, guest->generation, "gdtr",
+					     (int)vcpu->id, &vcpu->gdt_expected);
 		if (!r)
 			r = store_place_save(store, guest->id, guest->generation, "idtr",
 					     (int)vcpu->id, &vcpu->idt_expected);
@@ -682,9 +682,17 @@ void guest_record(struct guest *guest)
 		return;
 	}
 	kernel_find(guest, vcpu);
+	if (!vcpu_tables_known(vcpu) && !guest->kernel_found) {
+		guest->still = 0;
+		set_all(guest, COVERAGE_UNOBSERVABLE,
+			"no kernel found in the guest's memory; the CPU's registers that lead to it "
+			"are in the VMCS, and the kernel module kvmbpf_helper is not loaded",
+			real_ns);
+		return;
+	}
 	r = guest_scan(guest);
 	if (!r)
-		r = vcpu->gdt.error ? vcpu->gdt.error : vcpu->idt.error;
+		r = vcpu_error(vcpu);
 	if (r < 0) {
 		guest->still = 0;
 		set_all(guest, COVERAGE_STALE, scan_reason(r), real_ns);
@@ -709,7 +717,7 @@ void guest_record_vcpu(struct guest *guest, struct guest_vcpu *vcpu)
 	const struct gdt_layout *layout = gdt_layout(vcpu->long_mode, vcpu->gdt.limit);
 	const struct guest_vcpu *first = &guest->vcpus[0];
 
-	if (vcpu->usable || vcpu->gdt.error || vcpu->idt.error) {
+	if (vcpu->usable || vcpu_error(vcpu)) {
 		vcpu->still = 0;
 		return;
 	}

@@ -10,6 +10,8 @@
 
 enum { GDT_USUAL_BYTES = 256, VIEWS_PER_VCPU = 2 + SYSCALL_TABLES };
 
+const char scan_no_vmcs[] = "is in the VMCS, and the kernel module kvmbpf_helper is not loaded";
+
 const char *scan_reason(int error)
 {
 	switch (error) {
@@ -174,6 +176,7 @@ static void aim_vcpu(struct guest *guest, struct guest_vcpu *vcpu)
 {
 	const struct ka_registers *registers = &vcpu->registers;
 
+	vcpu->gdt.error = -EOPNOTSUPP;
 	/* A limit that grows once there is a baseline is a finding of its own, not a reason to read
 	 * more. */
 	if (vcpu->phase != VCPU_JUDGED && registers->gdtr.limit >= vcpu->gdt.capacity)
@@ -204,7 +207,8 @@ static void add_all(struct guest *guest)
 		if (vcpu->usable)
 			continue;
 		aim_vcpu(guest, vcpu);
-		reader_add(&guest->reader, &vcpu->gdt, &vcpu->paging, true);
+		if (vcpu_tables_known(vcpu))
+			reader_add(&guest->reader, &vcpu->gdt, &vcpu->paging, true);
 		reader_add(&guest->reader, &vcpu->idt, &vcpu->paging,
 			   !vcpu->idt_shared || vcpu == leader);
 		for (int t = 0; t < SYSCALL_TABLES; t++)
@@ -224,7 +228,8 @@ static void collect_all(struct guest *guest)
 
 		if (vcpu->usable)
 			continue;
-		reader_collect(&guest->reader, &vcpu->gdt);
+		if (vcpu_tables_known(vcpu))
+			reader_collect(&guest->reader, &vcpu->gdt);
 		reader_collect(&guest->reader, &vcpu->idt);
 		for (int t = 0; t < SYSCALL_TABLES; t++)
 			if (guest->table[t].known)
@@ -265,7 +270,7 @@ static unsigned int add_rest(struct guest *guest)
 				     !same_frames(views[v], &leader->idt);
 
 			views[v]->piece = SIZE_MAX;
-			if (!lost && !alone)
+			if ((!lost && !alone) || (!v && !vcpu_tables_known(vcpu)))
 				continue;
 			reader_add(&guest->reader, views[v],
 				   lost ? &guest->kernel.paging : &vcpu->paging, true);

@@ -109,7 +109,9 @@ static bool check_covered(const struct guest *guest, enum check_id check)
 
 		if (vcpu->usable)
 			continue;
-		if (vcpu->phase != VCPU_JUDGED)
+		if (vcpu->phase != VCPU_JUDGED ||
+		    (check == CHECK_GDT && !vcpu_tables_known(vcpu)) ||
+		    (check == CHECK_CR0_WP && vcpu->registers.flags & KA_REGISTERS_NO_WP))
 			return false;
 		any = true;
 	}
