@@ -59,6 +59,7 @@ help:
 #: make check-unit     only the unit tests (also with sanitizers) and fuzzers
 #: make check-native   only tiny guests on this machine's /dev/kvm (root)
 #: make check-lab-svm  only Debian guests on an emulated AMD host
+#: make check-lab-vmx  only Debian guests on an emulated Intel host
 #: make kmod           build the kernel module (KDIR=/lib/modules/$(uname -r)/build)
 #: make run            watch the VMs of this host (root); starts a tiny guest if there is none
 #: make fuzz           run the fuzzers for long (SECONDS=600)
@@ -189,7 +190,7 @@ format:
 # Every tier leaves TAP files in $(R); tests/tally turns them into the closing line.
 
 R := build/results
-TIERS := build unit native fuzz lab-svm
+TIERS := build unit native fuzz lab-svm lab-vmx
 SECONDS ?= 60
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZ := $(ASAN) -fprofile-instr-generate -fcoverage-mapping -fsanitize=fuzzer-no-link
@@ -292,7 +293,11 @@ fuzz: deps
 
 .PHONY: check-lab-svm
 check-lab-svm: all native-tests kmod-tests
-	$(Q)tests/lab/check $(R)
+	$(Q)tests/lab/check $(R) svm
+
+.PHONY: check-lab-vmx
+check-lab-vmx: all
+	$(Q)tests/lab/check $(R) vmx
 
 # ---- measurements ---------------------------------------------------------------------------
 
