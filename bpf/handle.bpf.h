@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* How programs come to the module kvmbpf_helper's handle of a VM, and keep what it counts in maps. */
+/* How programs come to a VM's handle of the module kvmbpf_helper, and keep references in maps. */
 #ifndef KVMBPF_HANDLE_H
 #define KVMBPF_HANDLE_H
 

@@ -466,7 +466,7 @@ int ka_idt_write(struct ka_vm *vm, unsigned int vcpu, unsigned int vector,
  */
 
 enum {
-	KA_REQUESTS_MAX = 8192,        /* in flight on a host */
+	KA_REQUESTS_MAX = 8192,          /* in flight on a host */
 	KA_REQUEST_LEN_MAX = 256 << 10,  /* bytes of a read */
 	KA_REQUEST_TABLE_MAX = 64 << 10, /* bytes of a GDT or IDT */
 	KA_DEADLINE_MS = 100,

@@ -4,11 +4,14 @@
  * them, without it the library.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support.h"
@@ -318,11 +321,13 @@ Test(requests, without_the_module_nothing_waits)
 
 static void start_spinning(unsigned int vcpus)
 {
-	support_open(&(struct tinyvm_options){ .vcpus = vcpus }, 0);
+	support_start(&(struct tinyvm_options){ .vcpus = vcpus });
 	for (unsigned int i = 0; i < vcpus; i++) {
 		assert_ok(tinyvm_command(&t.vm, i, GUEST_CMD_SPIN, NULL, 0));
 		assert_ok(tinyvm_wait_count(&t.vm, i, 1));
 	}
+	support_host(false);
+	t.ka = support_open_pid(t.vm.pid, 0);
 }
 
 Test(requests, paused_guest_is_served_at_the_deadline)
@@ -542,10 +547,19 @@ static long module_users(void)
 	return users;
 }
 
+/* Other tests may use it meanwhile. */
+static void expect_module_users(long most)
+{
+	uint64_t deadline = support_now_ms() + PATIENCE_MS;
+
+	while (module_users() > most && support_now_ms() < deadline)
+		poll(NULL, 0, 10);
+	cr_assert_leq(module_users(), most);
+}
+
 /* Whatever was asked for and not taken, the module and the VM are let go. */
 Test(requests, nothing_is_held_once_the_host_is_closed)
 {
-	uint64_t deadline = support_now_ms() + PATIENCE_MS;
 	long before;
 
 	need_module();
@@ -557,9 +571,43 @@ Test(requests, nothing_is_held_once_the_host_is_closed)
 	t.ka = NULL;
 	ka_host_close(t.host);
 	t.host = NULL;
-	/* Other tests may use it meanwhile. */
-	while (module_users() > before && support_now_ms() < deadline)
-		poll(NULL, 0, 10);
-	cr_assert_leq(module_users(), before);
+	expect_module_users(before);
 	assert_ok(tinyvm_stop(&t.vm, 0));
+}
+
+/* Says so with a byte, and waits to be killed. */
+static void request_and_wait(int told)
+{
+	struct ka_request request = gpa_request(GUEST_SCRATCH, buf, 8);
+	uint64_t id;
+
+	request.deadline_ms = PATIENCE_MS;
+	support_host(false);
+	t.ka = support_open_pid(t.vm.pid, 0);
+	if (!ka_submit(t.ka, &request, &id) && write(told, "", 1) == 1)
+		pause();
+	_exit(1);
+}
+
+Test(requests, nothing_is_held_once_its_user_is_killed)
+{
+	long before;
+	int told[2];
+	pid_t user;
+	char byte;
+
+	need_module();
+	before = module_users();
+	support_start(&(struct tinyvm_options){ 0 });
+	cr_assert_eq(pipe2(told, O_CLOEXEC), 0);
+	user = fork();
+	if (!user)
+		request_and_wait(told[1]);
+	close(told[1]);
+	cr_assert_eq(read(told[0], &byte, 1), 1);
+	cr_assert_gt(module_users(), before);
+	kill(user, SIGKILL);
+	cr_assert_eq(waitpid(user, NULL, 0), user);
+	expect_module_users(before);
+	close(told[0]);
 }

@@ -71,8 +71,9 @@ static int check(const struct ka_request *request)
 	return request->buf && request->len && request->len <= max ? 0 : -EINVAL;
 }
 
-int inflight_add(struct inflight *inflight, const struct ka_vm *vm, const struct ka_request *request,
-		 uint64_t now_ns, struct inflight_request **ret_filed)
+int inflight_add(struct inflight *inflight, const struct ka_vm *vm,
+		 const struct ka_request *request, uint64_t now_ns,
+		 struct inflight_request **ret_filed)
 {
 	uint64_t deadline_ms = request->deadline_ms ? request->deadline_ms : KA_DEADLINE_MS;
 	struct inflight_request *filed;

@@ -39,8 +39,9 @@ struct inflight {
 
 void inflight_deinit(struct inflight *inflight);
 /* Checks a request (-EINVAL), copies it and gives it an id. -ENOBUFS: too many in flight. */
-int inflight_add(struct inflight *inflight, const struct ka_vm *vm, const struct ka_request *request,
-		 uint64_t now_ns, struct inflight_request **ret_filed);
+int inflight_add(struct inflight *inflight, const struct ka_vm *vm,
+		 const struct ka_request *request, uint64_t now_ns,
+		 struct inflight_request **ret_filed);
 /* NULL: no such request in flight, or no more. */
 struct inflight_request *inflight_find(const struct inflight *inflight, uint64_t id);
 void inflight_remove(struct inflight *inflight, struct inflight_request *filed);
