@@ -276,10 +276,10 @@ check-unit:
 .PHONY: check-native
 check-native:
 	$(Q)$(MAKE) -j$(JOBS) native-tests
-	$(Q)$(MAKE) -j$(JOBS) B=build/asan SANITIZE='$(ASAN)' native-tests
+	$(Q)$(MAKE) -j$(JOBS) B=build/asan SANITIZE='$(ASAN)' all native-tests
 	$(Q)tests/run $(R) native $(native_tests)
 	$(Q)tests/native/check-readme $(B) $(R)
-	$(Q)tests/native/check-sinks $(B) $(R)
+	$(Q)tests/native/check-sinks build/asan $(R)
 	$(Q)vmlinux/check-here $(B) $(R)
 	$(Q)tests/run $(R) native-asan $(native_tests:$(B)/%=build/asan/%)
 

@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "monitor/clock.h"
 #include "monitor/event.h"
-#include "monitor/outputs.h"
 #include "monitor/sinks/sinks.h"
 
 static sd_event *loop;
@@ -31,15 +33,21 @@ static void on_gone(void *ctx, struct sink *which)
 	gone = true;
 }
 
-static void outputs_start(const char *path)
+static void start(struct sink *with)
 {
-	struct sink **sinks = calloc(1, sizeof(*sinks));
-
+	sink = with;
 	cr_assert_eq(sd_event_new(&loop), 0);
-	cr_assert_eq(sink_stdout_new(path, &sink), 0);
-	sink->on_gone = on_gone;
-	sinks[0] = sink;
-	cr_assert_eq(outputs_open(loop, NULL, 0, sinks, 1, &outputs), 0);
+	cr_assert_eq(outputs_new(loop, on_gone, NULL, &outputs), 0);
+	cr_assert_eq(outputs_add(outputs, sink), 0);
+	cr_assert_eq(outputs_start(outputs, NULL, 0), 0);
+}
+
+static void start_stdout(const char *path)
+{
+	struct sink *with;
+
+	cr_assert_eq(sink_stdout_new(path, &with), 0);
+	start(with);
 }
 
 /* A pipe in the place of standard output. */
@@ -49,7 +57,7 @@ static void pipe_start(int *ret_reader)
 
 	cr_assert_eq(pipe(fds), 0);
 	dup2(fds[1], STDOUT_FILENO);
-	outputs_start(NULL);
+	start_stdout(NULL);
 	dup2(saved, STDOUT_FILENO);
 	close(saved);
 	close(fds[1]);
@@ -137,7 +145,7 @@ Test(sink, stdout_in_a_file_shares_its_offset)
 	int fd = mkstemp(path), saved = dup(STDOUT_FILENO);
 
 	dup2(fd, STDOUT_FILENO);
-	outputs_start(NULL);
+	start_stdout(NULL);
 	offer("ours", SEVERITY_INFO);
 	loop_turn();
 	cr_assert_eq(write(STDOUT_FILENO, "next\n", 5), 5);
@@ -176,7 +184,7 @@ Test(sink, reopen_follows_a_rotation)
 
 	close(mkstemp(path));
 	snprintf(old, sizeof(old), "%s.1", path);
-	outputs_start(path);
+	start_stdout(path);
 	offer("1", SEVERITY_INFO);
 	loop_turn();
 	one = size_of(path);
@@ -191,4 +199,76 @@ Test(sink, reopen_follows_a_rotation)
 	cr_assert_eq(size_of(old), 2 * one);
 	unlink(path);
 	unlink(old);
+}
+
+/* ---- rotated files ---- */
+
+static char folder[] = "/tmp/kvmbpf-file-XXXXXX", log_path[64];
+
+static void start_file(void)
+{
+	static struct config_file config;
+	struct sink *with;
+
+	snprintf(log_path, sizeof(log_path), "%s/log", folder);
+	config = (struct config_file){ .path = log_path };
+	cr_assert_eq(sink_file_new(&config, &with), 0);
+	snprintf(with->name, sizeof(with->name), "log");
+	start(with);
+}
+
+static void remove_folder(void)
+{
+	char command[64];
+
+	snprintf(command, sizeof(command), "rm -rf %s", folder);
+	cr_assert_eq(system(command), 0);
+}
+
+static void expect_log(const char *expected)
+{
+	char back[256] = "";
+	FILE *file = fopen(log_path, "r");
+
+	cr_assert_not_null(file);
+	back[fread(back, 1, sizeof(back) - 1, file)] = '\0';
+	fclose(file);
+	cr_assert_str_eq(back, expected);
+}
+
+Test(sink, half_a_line_that_a_crash_left_is_taken_out)
+{
+	FILE *file;
+
+	cr_assert_not_null(mkdtemp(folder));
+	snprintf(log_path, sizeof(log_path), "%s/log", folder);
+	file = fopen(log_path, "w");
+	fputs("{\"a\":1}\n{\"a\":", file);
+	fclose(file);
+	start_file();
+	offer("x", SEVERITY_INFO);
+	loop_turn();
+	expect_log("{\"a\":1}\n{\"message\":\"x\",\"severity_id\":1}\n");
+	remove_folder();
+}
+
+Test(sink, a_file_that_cannot_be_made_is_tried_again)
+{
+	uint64_t end;
+
+	/* The folder comes later. */
+	cr_assert_not_null(mkdtemp(folder));
+	remove_folder();
+	start_file();
+	offer("x", SEVERITY_INFO);
+	loop_turn();
+	cr_assert_str_eq(sink->error, strerror(ENOENT));
+	cr_assert_eq(mkdir(folder, 0700), 0);
+	end = clock_mono() + 10 * NS_PER_S;
+	while (!sink->delivered && clock_mono() < end)
+		cr_assert_geq(sd_event_run(loop, 100000), 0);
+	cr_assert_eq(sink->delivered, 1);
+	cr_assert_str_empty(sink->error);
+	expect_log("{\"message\":\"x\",\"severity_id\":1}\n");
+	remove_folder();
 }

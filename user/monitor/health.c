@@ -102,8 +102,8 @@ static void emit_part(const struct part *part, json_t *check_states)
 				      (json_int_t)counters.read_errors, "writes_lost",
 				      (json_int_t)writes_lost(health, view)));
 	json_object_set_new(event, "sinks", outputs_sinks_json(view->outputs));
-	if (outputs_spool_json(view->outputs))
-		json_object_set_new(event, "spool", outputs_spool_json(view->outputs));
+	/* Left out where there is none. */
+	json_object_set_new(event, "spool", outputs_spool_json(view->outputs));
 	json_object_set_new(
 		event, "part",
 		json_pack("{s:i, s:i}", "index", (int)part->index, "count", (int)part->count));

@@ -27,12 +27,10 @@ enum {
 	PENDING_MAX = 16384,
 	DRAIN_MS = 5000,
 	ONCE_CYCLES = 20,
-	SPOOL_MAX_DEFAULT = 256 * 1024 * 1024,
 };
 
 static const uint64_t health_ns = 60 * NS_PER_S;
 static const char pin_path[] = "/sys/fs/bpf/kvmbpf";
-static const char spool_path_default[] = "/var/lib/kvmbpf/spool.db";
 
 struct monitor;
 
@@ -704,72 +702,18 @@ static enum monitor_exit store_start(struct monitor *monitor)
 									      : MONITOR_OK;
 }
 
-/* As configured, and standard output or --output where that is asked for or nothing else is. */
-static int sinks_make(struct monitor *monitor, struct sink **sinks, size_t *ret_count)
+static enum monitor_exit events_start(struct monitor *monitor)
 {
 	const struct options *options = monitor->options;
-	const struct config *config = options->config;
-	size_t count = 0;
-	int r = 0;
+	int r = event_stream_init(&monitor->stream);
 
-	for (unsigned int i = 0; !r && i < config->sink_count; i++) {
-		r = sink_new(&config->sinks[i], &sinks[count]);
-		if (r < 0)
-			log_error("sink %s: %s", config->sinks[i].name, strerror(-r));
-		else
-			count++;
-	}
-	if (!r && (options->output || !count)) {
-		r = sink_stdout_new(options->output, &sinks[count]);
-		if (r < 0)
-			log_error("%s: %s", options->output ? options->output : "stdout",
-				  strerror(-r));
-		else
-			sinks[count++]->pretty = options->pretty;
-	}
-	for (size_t i = 0; i < count; i++) {
-		sinks[i]->on_gone = reader_gone;
-		sinks[i]->ctx = monitor;
-	}
-	*ret_count = count;
-	return r;
-}
-
-/* Only a sink that is to lose nothing has use for a file. */
-static const char *spool_path(const struct config *config, struct sink **sinks, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (sinks[i]->lasting)
-			return config->spool && config->spool->path ? config->spool->path :
-								      spool_path_default;
-	return NULL;
-}
-
-static enum monitor_exit outputs_start(struct monitor *monitor)
-{
-	const struct config *config = monitor->options->config;
-	struct sink **sinks = calloc(config->sink_count + 1, sizeof(*sinks));
-	uint64_t spool_max = SPOOL_MAX_DEFAULT;
-	size_t count = 0;
-	int r = sinks ? sinks_make(monitor, sinks, &count) : -ENOMEM;
-
-	if (r < 0) {
-		for (size_t i = 0; i < count; i++)
-			sink_free(sinks[i]);
-		free(sinks);
-		return MONITOR_FAILURE;
-	}
-	if (config->spool && config->spool->max_size)
-		size_parse(config->spool->max_size, &spool_max); /* validated */
-	r = outputs_open(monitor->event, spool_path(config, sinks, count), spool_max, sinks, count,
-			 &monitor->outputs);
-	if (r < 0)
-		return MONITOR_FAILURE;
-	r = event_stream_init(&monitor->stream);
 	if (r < 0) {
 		log_error("cannot tell this host's identity: %s", strerror(-r));
 		return MONITOR_FAILURE;
 	}
+	if (outputs_new(monitor->event, reader_gone, monitor, &monitor->outputs) < 0 ||
+	    sinks_start(monitor->outputs, options->config, options->output, options->pretty) < 0)
+		return MONITOR_FAILURE;
 	monitor->stream.write = stream_write;
 	monitor->stream.ctx = monitor->outputs;
 	monitor->watch.stream = &monitor->stream;
@@ -863,7 +807,7 @@ enum monitor_exit monitor_run(const struct options *options)
 		status = store_start(&monitor);
 	if (!status)
 		status = sd_event_new(&monitor.event) < 0 ? MONITOR_FAILURE
-							  : outputs_start(&monitor);
+							  : events_start(&monitor);
 	if (!status)
 		status = host_open(&monitor);
 	if (!status)

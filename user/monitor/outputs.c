@@ -19,6 +19,8 @@ struct outputs {
 	uint64_t spool_max;
 	struct sink **sinks;
 	size_t count;
+	void (*on_gone)(void *ctx, struct sink *sink);
+	void *ctx;
 };
 
 static void work(struct outputs *outputs)
@@ -44,11 +46,56 @@ static int on_work(sd_event_source *source, void *ctx)
 	return 0;
 }
 
-static int spool_start(struct outputs *outputs)
+int outputs_new(sd_event *event, void (*on_gone)(void *ctx, struct sink *sink), void *ctx,
+		struct outputs **ret_outputs)
+{
+	struct outputs *outputs = calloc(1, sizeof(*outputs));
+	int r;
+
+	if (!outputs)
+		return -ENOMEM;
+	outputs->event = sd_event_ref(event);
+	outputs->on_gone = on_gone;
+	outputs->ctx = ctx;
+	r = sd_event_add_defer(event, &outputs->work, on_work, outputs);
+	/* Before guests are looked at again; not before there is a spool. */
+	if (r >= 0)
+		r = sd_event_source_set_priority(outputs->work, SD_EVENT_PRIORITY_IMPORTANT);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(outputs->work, SD_EVENT_OFF);
+	if (r < 0) {
+		outputs_close(outputs);
+		return r;
+	}
+	*ret_outputs = outputs;
+	return 0;
+}
+
+int outputs_add(struct outputs *outputs, struct sink *sink)
+{
+	struct sink **sinks = reallocarray(outputs->sinks, outputs->count + 1, sizeof(*sinks));
+
+	if (!sinks) {
+		sink_free(sink);
+		return -ENOMEM;
+	}
+	sink->on_gone = outputs->on_gone;
+	sink->ctx = outputs->ctx;
+	sinks[outputs->count++] = sink;
+	outputs->sinks = sinks;
+	return 0;
+}
+
+int outputs_start(struct outputs *outputs, const char *spool_path, uint64_t spool_max)
 {
 	char error[SPOOL_ERROR_MAX] = "";
-	int r = spool_open(outputs->path, outputs->spool_max, &outputs->spool, error);
+	int r;
 
+	outputs->spool_max = spool_max;
+	outputs->path = spool_path ? strdup(spool_path) : NULL;
+	if (spool_path && !outputs->path)
+		return -ENOMEM;
+	r = spool_open(spool_path, spool_max, &outputs->spool, error);
 	if (r < 0)
 		log_error("spool: %s", error[0] ? error : strerror(-r));
 	for (size_t i = 0; !r && i < outputs->count; i++) {
@@ -57,38 +104,10 @@ static int spool_start(struct outputs *outputs)
 			log_error("sink %s: %s", outputs->sinks[i]->name,
 				  r == -ENOSPC ? "too many sinks" : strerror(-r));
 	}
-	return r < 0 ? r : spool_sinks_done(outputs->spool);
-}
-
-int outputs_open(sd_event *event, const char *spool_path, uint64_t spool_max, struct sink **sinks,
-		 size_t count, struct outputs **ret_outputs)
-{
-	struct outputs *outputs = calloc(1, sizeof(*outputs));
-	int r;
-
-	if (!outputs) {
-		for (size_t i = 0; i < count; i++)
-			sink_free(sinks[i]);
-		free(sinks);
-		return -ENOMEM;
-	}
-	outputs->event = sd_event_ref(event);
-	outputs->sinks = sinks;
-	outputs->count = count;
-	outputs->spool_max = spool_max;
-	outputs->path = spool_path ? strdup(spool_path) : NULL;
-	r = spool_path && !outputs->path ? -ENOMEM : spool_start(outputs);
-	if (r >= 0)
-		r = sd_event_add_defer(event, &outputs->work, on_work, outputs);
-	/* Before guests are looked at again. */
-	if (r >= 0)
-		r = sd_event_source_set_priority(outputs->work, SD_EVENT_PRIORITY_IMPORTANT);
-	if (r < 0) {
-		outputs_close(outputs);
+	if (r < 0)
 		return r;
-	}
-	*ret_outputs = outputs;
-	return 0;
+	sd_event_source_set_enabled(outputs->work, SD_EVENT_ONESHOT);
+	return spool_sinks_done(outputs->spool);
 }
 
 void outputs_close(struct outputs *outputs)

@@ -7,10 +7,13 @@
 
 struct outputs;
 
-/* Takes the sinks over, also on failure; says on stderr why it fails. `spool_path` NULL: all in
- * memory. */
-int outputs_open(sd_event *event, const char *spool_path, uint64_t spool_max, struct sink **sinks,
-		 size_t count, struct outputs **ret_outputs);
+/* `on_gone`: nobody will read this sink any more. */
+int outputs_new(sd_event *event, void (*on_gone)(void *ctx, struct sink *sink), void *ctx,
+		struct outputs **ret_outputs);
+/* Takes the sink over, also on failure. */
+int outputs_add(struct outputs *outputs, struct sink *sink);
+/* After the last one; says on stderr why it fails. `spool_path` NULL: all is kept in memory. */
+int outputs_start(struct outputs *outputs, const char *spool_path, uint64_t spool_max);
 void outputs_close(struct outputs *outputs);
 
 /*

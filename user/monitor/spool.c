@@ -376,10 +376,12 @@ int spool_next(struct spool *spool, unsigned int bit, uint64_t *position,
 {
 	sqlite3_stmt *statement;
 	struct line *line;
+	int code;
 
 	if (spool->db && *position < spool->disk_last) {
 		statement = bound(spool, NEXT, *position, 1ull << bit);
-		if (sqlite3_step(statement) == SQLITE_ROW) {
+		code = sqlite3_step(statement);
+		if (code == SQLITE_ROW) {
 			ret_line->position = (uint64_t)sqlite3_column_int64(statement, 0);
 			ret_line->text = (const char *)sqlite3_column_text(statement, 1);
 			ret_line->len = (size_t)sqlite3_column_bytes(statement, 1);
@@ -387,6 +389,10 @@ int spool_next(struct spool *spool, unsigned int bit, uint64_t *position,
 			return 0;
 		}
 		sqlite3_reset(statement);
+		if (error_of(code) < 0) {
+			spool->error = error_of(code);
+			return -ENOENT;
+		}
 		*position = spool->disk_last;
 	}
 	TAILQ_FOREACH(line, &spool->list, entry)

@@ -4,19 +4,25 @@
 #define MONITOR_SINKS_H
 
 #include "../config.h"
-#include "../sink.h"
+#include "../outputs.h"
 
 /* Standard output, or where `path` is not NULL, whatever is there or can be made: it is opened now,
  * so that what is wrong with it is told at once. */
 int sink_stdout_new(const char *path, struct sink **ret_sink);
 
-/* As configured, with its name, format and filter; the configuration must outlive it. */
-int sink_new(const struct config_sink *config, struct sink **ret_sink);
-
+/* The configuration must outlive these. */
 int sink_file_new(const struct config_file *config, struct sink **ret_sink);
 int sink_journald_new(const struct config_journald *config, struct sink **ret_sink);
 int sink_syslog_new(const struct config_syslog *config, struct sink **ret_sink);
 int sink_http_new(const struct config_http *config, struct sink **ret_sink);
 int sink_kafka_new(const struct config_kafka *config, struct sink **ret_sink);
+
+/*
+ * Adds all that are configured, and standard output (`output` NULL) or what is at `output` where
+ * that is asked for or nothing else is; then starts, with a spool on disk where a sink needs one.
+ * Says on stderr why it fails.
+ */
+int sinks_start(struct outputs *outputs, const struct config *config, const char *output,
+		bool pretty);
 
 #endif
