@@ -324,20 +324,32 @@ Test(http_body, otlp_is_one_document)
 
 Test(http_body, statuses_that_can_be_mended_lose_nothing)
 {
-	cr_expect_eq(http_status_verdict(200), HTTP_DELIVERED);
-	cr_expect_eq(http_status_verdict(400), HTTP_REJECTED);
-	cr_expect_eq(http_status_verdict(413), HTTP_REJECTED);
-	cr_expect_eq(http_status_verdict(401), HTTP_AGAIN);
-	cr_expect_eq(http_status_verdict(404), HTTP_AGAIN);
-	cr_expect_eq(http_status_verdict(429), HTTP_AGAIN);
-	cr_expect_eq(http_status_verdict(503), HTTP_AGAIN);
+	static const long mendable[] = { 301, 401, 403, 404, 429, 500, 503 };
+	json_t *format = json_pack("{s:i}", "code", 6),
+	       *wrong_index = json_pack("{s:i}", "code", 7);
+
+	for (int kind = HTTP_SPLUNK_HEC; kind <= HTTP_OTLP; kind++) {
+		cr_expect_eq(http_status_verdict(kind, 200, NULL), HTTP_DELIVERED);
+		cr_expect_eq(http_status_verdict(kind, 413, NULL), HTTP_REJECTED);
+		for (size_t i = 0; i < sizeof(mendable) / sizeof(mendable[0]); i++)
+			cr_expect_eq(http_status_verdict(kind, mendable[i], format), HTTP_AGAIN);
+	}
+	cr_expect_eq(http_status_verdict(HTTP_SPLUNK_HEC, 400, format), HTTP_REJECTED);
+	cr_expect_eq(http_status_verdict(HTTP_SPLUNK_HEC, 400, wrong_index), HTTP_AGAIN);
+	cr_expect_eq(http_status_verdict(HTTP_SPLUNK_HEC, 400, NULL), HTTP_AGAIN);
+	cr_expect_eq(http_status_verdict(HTTP_OTLP, 400, NULL), HTTP_REJECTED);
+	cr_expect_eq(http_status_verdict(HTTP_ELASTICSEARCH, 400, NULL), HTTP_AGAIN);
+	json_decref(format);
+	json_decref(wrong_index);
 }
 
 Test(http_body, each_item_of_a_bulk_has_its_fate)
 {
 	json_t *answer = json_loads("{\"items\":[{\"create\":{\"status\":201}},"
 				    "{\"create\":{\"status\":409}},{\"create\":{\"status\":429}},"
-				    "{\"create\":{\"status\":400}},{\"create\":{\"status\":503}}]}",
+				    "{\"create\":{\"status\":400}},{\"create\":{\"status\":503}},"
+				    "{\"create\":{\"status\":404}},{\"create\":{\"status\":400,"
+				    "\"error\":{\"type\":\"invalid_index_name_exception\"}}}]}",
 				    0, NULL);
 
 	cr_expect_eq(http_item_verdict(HTTP_ELASTICSEARCH, answer, 0), HTTP_DELIVERED);
@@ -345,8 +357,11 @@ Test(http_body, each_item_of_a_bulk_has_its_fate)
 	cr_expect_eq(http_item_verdict(HTTP_ELASTICSEARCH, answer, 2), HTTP_AGAIN);
 	cr_expect_eq(http_item_verdict(HTTP_ELASTICSEARCH, answer, 3), HTTP_REJECTED);
 	cr_expect_eq(http_item_verdict(HTTP_ELASTICSEARCH, answer, 4), HTTP_AGAIN);
-	/* An answer that is cut tells nothing of what it does not mention. */
+	/* The index can be made, and its name mended. */
 	cr_expect_eq(http_item_verdict(HTTP_ELASTICSEARCH, answer, 5), HTTP_AGAIN);
+	cr_expect_eq(http_item_verdict(HTTP_ELASTICSEARCH, answer, 6), HTTP_AGAIN);
+	/* An answer that is cut tells nothing of what it does not mention. */
+	cr_expect_eq(http_item_verdict(HTTP_ELASTICSEARCH, answer, 7), HTTP_AGAIN);
 	cr_expect_eq(http_item_verdict(HTTP_ELASTICSEARCH, NULL, 0), HTTP_AGAIN);
 	json_decref(answer);
 }

@@ -88,6 +88,18 @@ static void queue_of_sink(struct spool_queue *ret_queue)
 	spool_queue(sink->spool, sink->bit, ret_queue);
 }
 
+/* As monitor.health tells it. */
+static void expect_dropped(uint64_t dropped)
+{
+	json_t *sinks = outputs_sinks_json(outputs), *first = json_array_get(sinks, 0);
+	struct outputs_health health;
+
+	outputs_health(outputs, &health);
+	cr_assert_eq(health.dropped, dropped);
+	cr_assert_eq((uint64_t)json_integer_value(json_object_get(first, "dropped")), dropped);
+	json_decref(sinks);
+}
+
 Test(sink, a_reader_that_sleeps_does_not_block_and_violations_stay)
 {
 	enum { ROUNDS = 2 * SPOOL_MEMORY_MAX / EVENT_LINE_MAX };
@@ -111,6 +123,7 @@ Test(sink, a_reader_that_sleeps_does_not_block_and_violations_stay)
 	cr_assert_gt(queue.dropped, 0);
 	cr_assert_eq(sink->delivered + queue.lines + queue.dropped, 200 + ROUNDS);
 	cr_assert_geq(sink->delivered + queue.lines, 200);
+	expect_dropped(queue.dropped);
 	close(reader);
 }
 

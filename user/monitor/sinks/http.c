@@ -163,9 +163,8 @@ static void request_start(struct http_sink *sink)
 }
 
 /* The status was good; each event may still have its own fate. */
-static void request_taken(struct http_sink *sink)
+static void request_taken(struct http_sink *sink, const json_t *answer)
 {
-	json_t *answer = json_loadb(sink->answer, sink->answer_len, 0, NULL);
 	unsigned int count = sink->count, again = 0;
 	uint64_t positions[WINDOW];
 
@@ -184,7 +183,6 @@ static void request_taken(struct http_sink *sink)
 			again++;
 		}
 	}
-	json_decref(answer);
 	if (again)
 		sink_failed(&sink->sink, "the receiver did not take %u of %u events", again, count);
 	else
@@ -213,6 +211,7 @@ static void on_done(void *ctx, CURLcode result)
 {
 	struct http_sink *sink = ctx;
 	curl_off_t retry_after = 0;
+	json_t *answer;
 	long status = 0;
 
 	sink->busy = false;
@@ -224,9 +223,10 @@ static void on_done(void *ctx, CURLcode result)
 			    sink->error[0] ? sink->error : curl_easy_strerror(result));
 		return;
 	}
-	switch (http_status_verdict(status)) {
+	answer = json_loadb(sink->answer, sink->answer_len, 0, NULL);
+	switch (http_status_verdict(sink->config->kind, status, answer)) {
 	case HTTP_DELIVERED:
-		request_taken(sink);
+		request_taken(sink, answer);
 		break;
 	case HTTP_REJECTED:
 		request_refused(sink, status);
@@ -235,6 +235,7 @@ static void on_done(void *ctx, CURLcode result)
 		sink->sink.retry_after_s = retry_after < 3600 ? (unsigned int)retry_after : 3600;
 		sink_failed(&sink->sink, "HTTP status %ld", status);
 	}
+	json_decref(answer);
 }
 
 /* ---- the sink ------------------------------------------------------------------------------ */

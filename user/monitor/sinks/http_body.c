@@ -126,29 +126,52 @@ void http_body_end(FILE *body, enum config_http_kind kind)
 		fputs("]}", body);
 }
 
-enum http_verdict http_status_verdict(long status)
+/* "Incorrect index", for one, has status 400 like these. */
+static bool collector_speaks_of_content(const json_t *answer)
+{
+	enum {
+		INVALID_DATA_FORMAT = 6,
+		EVENT_IS_REQUIRED = 12,
+		EVENT_IS_BLANK = 13,
+		INDEXED_FIELDS = 15
+	};
+
+	switch (json_integer_value(json_object_get(answer, "code"))) {
+	case INVALID_DATA_FORMAT:
+	case EVENT_IS_REQUIRED:
+	case EVENT_IS_BLANK:
+	case INDEXED_FIELDS:
+		return true;
+	default:
+		return false;
+	}
+}
+
+enum http_verdict http_status_verdict(enum config_http_kind kind, long status, const json_t *answer)
 {
 	if (status >= 200 && status < 300)
 		return HTTP_DELIVERED;
-	/*
-	 * These speak of the content. What speaks of the token, the address or the receiver's
-	 * state can be mended, and then nothing is to be lost.
-	 */
-	if (status == 400 || status == 413 || status == 415 || status == 422)
+	if (status == 413)
 		return HTTP_REJECTED;
-	return HTTP_AGAIN;
+	if (status != 400 || kind == HTTP_ELASTICSEARCH)
+		return HTTP_AGAIN;
+	return kind == HTTP_OTLP || collector_speaks_of_content(answer) ? HTTP_REJECTED
+									: HTTP_AGAIN;
 }
 
 static enum http_verdict bulk_item_verdict(const json_t *answer, size_t index)
 {
-	const json_t *item = json_array_get(json_object_get(answer, "items"), index);
-	json_int_t status =
-		json_integer_value(json_object_get(json_object_get(item, "create"), "status"));
+	const json_t *item =
+		json_object_get(json_array_get(json_object_get(answer, "items"), index), "create");
+	json_int_t status = json_integer_value(json_object_get(item, "status"));
+	const char *type = json_text(item, "error", "type");
 
 	/* 409: it is there already. */
 	if ((status >= 200 && status < 300) || status == 409)
 		return HTTP_DELIVERED;
-	return status >= 400 && status < 500 && status != 429 ? HTTP_REJECTED : HTTP_AGAIN;
+	return status == 400 && (!type || strcmp(type, "invalid_index_name_exception"))
+		       ? HTTP_REJECTED
+		       : HTTP_AGAIN;
 }
 
 /* It says how many, not which: the count is right. */

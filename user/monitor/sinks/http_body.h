@@ -22,10 +22,14 @@ enum http_verdict {
 	HTTP_REJECTED, /* never */
 };
 
-/* What became of the whole request. */
-enum http_verdict http_status_verdict(long status);
-/* What became of event `index` of a request with a good status, by the receiver's answer. NULL: it
- * had none that is JSON. */
+/*
+ * What became of the whole request, by its status and the receiver's answer (NULL: it had none that
+ * is JSON). Only what speaks of the content is rejected: a wrong token, address or index can be
+ * mended, and then nothing is to be lost.
+ */
+enum http_verdict http_status_verdict(enum config_http_kind kind, long status,
+				      const json_t *answer);
+/* What became of event `index` of a request with a good status. */
 enum http_verdict http_item_verdict(enum config_http_kind kind, const json_t *answer, size_t index);
 
 #endif
