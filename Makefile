@@ -131,7 +131,8 @@ kmod:
 build/kmod/%/kvmbpf_helper.ko: $(kmod_sources) $(kmod_headers)
 	$(call say,KMOD,$@)mkdir -p $(@D)/include/kvmbpf
 	$(Q)cp $(kmod_sources) $(@D) && cp $(kmod_headers) $(@D)/include/kvmbpf
-	$(Q)$(MAKE) -s -C $(KDIR) M=$(CURDIR)/$(@D) CC=$(KMOD_CC) modules
+	$(Q)$(MAKE) -s -C $(KDIR) M=$(CURDIR)/$(@D) CC=$(KMOD_CC) \
+		KVMBPF_VERSION=$(VERSION) modules
 
 # With DESTDIR only the source is put there: what a package would hold.
 kmod_dir = $(DESTDIR)/usr/src/kvmbpf-helper-$(VERSION)

@@ -117,4 +117,5 @@ static void __exit helper_exit(void)
 module_init(helper_init);
 module_exit(helper_exit);
 MODULE_DESCRIPTION("What kvmbpf-monitor's BPF programs cannot do themselves: VMREAD, guest page walks, write tracking");
+MODULE_VERSION(KVMBPF_VERSION);
 MODULE_LICENSE("GPL");

@@ -8,6 +8,9 @@
 /* Loaded, and with the type information by which programs find its functions? */
 bool helper_loaded(void);
 
+/* Tells the host's features whether it is at work; else what is lost without it. */
+void helper_feature(struct ka_host *host);
+
 /*
  * The VM's descriptor, duplicated into this process. Close it at once: it keeps the VM alive.
  * Errors: -EOWNERDEAD; -EPERM.

@@ -307,6 +307,7 @@ static int host_init(struct ka_host *host, const struct ka_host_options *options
 	err = load_programs(host, options);
 	if (err)
 		return err;
+	helper_feature(host);
 	err = map_states(host);
 	if (err)
 		return err;
