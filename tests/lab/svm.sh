@@ -2,6 +2,7 @@
 # Part of ./run: a host under SVM, emulated by QEMU. It sees the source tree and the results live.
 
 make_goal=all
+fetch_also=
 
 pack_host()
 {

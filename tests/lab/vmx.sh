@@ -4,6 +4,7 @@
 # Bochs runs some 100 million instructions a second, so nothing large is unpacked or copied in there.
 
 make_goal=vmx
+fetch_also=vmx
 disk_size=384M
 
 pack_host()
