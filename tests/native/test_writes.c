@@ -268,6 +268,28 @@ Test(writes, memory_that_is_taken_away_is_tracked_no_more)
 	cr_assert_eq(stop_reason, KA_STOP_MEMSLOT);
 }
 
+/* What a live migration does: KVM notes which pages are written, and ours would not be among them. */
+Test(writes, protection_stands_aside_under_dirty_logging)
+{
+	struct tinyvm_slot slot;
+
+	open_tracked(&(struct tinyvm_options){});
+	slot = t.vm.slot[0];
+	assert_ok(ka_track(t.ka, there, 8, KA_TRACK_PROTECT, 0));
+	slot.flags |= KVM_MEM_LOG_DIRTY_PAGES;
+	assert_ok(tinyvm_set_slot(&t.vm, &slot));
+	store(there, 0x8888888888888888);
+	assert_hex(tinyvm_peek64(&t.vm, there), 0x8888888888888888);
+	until_writes(1);
+	cr_assert_eq(writes[0].flags, KA_WRITE_STOOD_ASIDE);
+	assert_rc(ka_track(t.ka, there + 8, 8, KA_TRACK_PROTECT, 0), -EBUSY);
+	assert_ok(ka_track(t.ka, there + 8, 8, 0, 0));
+	slot.flags &= ~KVM_MEM_LOG_DIRTY_PAGES;
+	assert_ok(tinyvm_set_slot(&t.vm, &slot));
+	store(there, 0x9999999999999999);
+	assert_hex(tinyvm_peek64(&t.vm, there), 0x8888888888888888);
+}
+
 Test(writes, vm_that_ends_takes_its_tracking_along)
 {
 	open_tracked(&(struct tinyvm_options){});

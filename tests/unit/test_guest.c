@@ -1678,6 +1678,21 @@ GUEST_TEST(what_differs_already_is_not_kept_by_protection)
 	cr_assert_eq(tracked_at(gpa_syscalls)->flags, KA_TRACK_PROTECT);
 }
 
+GUEST_TEST(no_kernel_but_linux_is_protected)
+{
+	watch.protect[CHECK_IDT] = true;
+	watch.realtime = true;
+	fake.kernel_hidden = true;
+	fake.registers[0].lstar = fake.registers[1].lstar = 0xfffff80000001000;
+	cycles(12);
+	guest->still_since_ns -= 10 * NS_PER_S;
+	cycles(1);
+	cr_assert_eq(guest->phase, GUEST_WATCHED);
+	cr_assert_eq(tracked_at(gpa_idt)->flags, 0);
+	writes_are(CHECK_IDT, "tracked", "not protected: not a Linux kernel that is known");
+	writes_are(CHECK_SYSCALL_TABLE, "off", "no such table is known");
+}
+
 GUEST_TEST(protection_stands_aside_for_a_live_migration)
 {
 	watch.protect[CHECK_IDT] = true;

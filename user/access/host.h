@@ -53,7 +53,6 @@ struct ka_host {
 	struct writes_bpf *writes;      /* NULL without the module */
 	struct ring_buffer *writes_ring;
 	unsigned int write_records;     /* taken from it in this dispatch */
-	uint64_t write_misses;          /* as last seen */
 	struct requests *requests;      /* NULL until something was requested */
 	struct bpf_link *discover_link;
 	struct push push;               /* of the snapshot's programs */

@@ -237,22 +237,6 @@ static int on_record(void *ctx, void *data, size_t size)
 	return ++host->write_records < RECORDS_PER_DISPATCH ? 0 : -E2BIG;
 }
 
-/*
- * A program is not run where it interrupts itself: on a kernel with full preemption, by another
- * vCPU's thread. Whose write that was is not known, so it counts for each VM.
- */
-static uint64_t newly_missed(struct ka_host *host)
-{
-	struct bpf_prog_info info = {};
-	uint64_t before = host->write_misses;
-	uint32_t len = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(bpf_program__fd(host->writes->progs.guest_wrote), &info, &len))
-		return 0;
-	host->write_misses = info.recursion_misses;
-	return info.recursion_misses - before;
-}
-
 static uint64_t newly_lost(struct ka_vm *vm)
 {
 	struct kvmbpf_tracked_vm counts;
@@ -268,14 +252,11 @@ static uint64_t newly_lost(struct ka_vm *vm)
 
 static void report_lost(struct ka_host *host)
 {
-	uint64_t missed;
-
 	if (!host->events->writes_lost)
 		return;
-	missed = newly_missed(host);
 	for (size_t i = 0; i < host->vm_count; i++)
 		for (struct ka_vm *vm = host->vms[i]->handle; vm; vm = vm->next) {
-			uint64_t lost = vm->tracks ? newly_lost(vm) + missed : 0;
+			uint64_t lost = vm->tracks ? newly_lost(vm) : 0;
 
 			if (lost)
 				host->events->writes_lost(host->events_ctx, vm->vm->info.key, lost);

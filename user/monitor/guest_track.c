@@ -77,13 +77,24 @@ static bool has_findings(const struct guest *guest, enum check_id check)
 	return false;
 }
 
-/* A range a frame. What differs already must not be what protection keeps. */
+/*
+ * Why what a user wants protected is not. What differs already must not be what protection keeps,
+ * and of other systems than Linux it is not known what they write.
+ */
+static const char *unprotected_reason(const struct guest *guest, enum check_id check)
+{
+	return !guest->kernel.symbols	    ? "not a Linux kernel that is known"
+	       : has_findings(guest, check) ? "a finding is open"
+					    : NULL;
+}
+
+/* A range a frame. */
 static void want_view(const struct guest *guest, struct wanted *wanted, enum check_id check,
 		      const struct view *view)
 {
 	struct tracked_range range = {
 		.check = check,
-		.protect = guest->watch->protect[check] && !has_findings(guest, check),
+		.protect = guest->watch->protect[check] && !unprotected_reason(guest, check),
 	};
 
 	for (uint32_t at = 0; at < view->len; at += range.len) {
@@ -234,6 +245,7 @@ static bool add_wanted(struct guest *guest, struct wanted *wanted)
 static void check_settle(struct guest *guest, enum check_id check, int error)
 {
 	struct tracking *tracking = &guest->tracking[check];
+	const char *unprotected = unprotected_reason(guest, check);
 	bool any = false, all_protected = true;
 
 	for (size_t i = 0; i < guest->range_count; i++)
@@ -250,7 +262,7 @@ static void check_settle(struct guest *guest, enum check_id check, int error)
 					   : "no such table is known");
 	else if (!all_protected && guest->watch->protect[check])
 		snprintf(tracking->reason, sizeof(tracking->reason), "not protected: %s",
-			 has_findings(guest, check) ? "a finding is open" : "live migration");
+			 unprotected ? unprotected : "live migration");
 	else
 		tracking->reason[0] = '\0';
 	if (any && !error)
