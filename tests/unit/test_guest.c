@@ -26,6 +26,7 @@
 #define guest_scan_registers tested_guest_scan_registers
 #define guest_scan tested_guest_scan
 #define scan_reason tested_scan_reason
+#define scan_no_vmcs tested_scan_no_vmcs
 #define guest_record tested_guest_record
 #define guest_record_vcpu tested_guest_record_vcpu
 #define guest_wait_for_boot tested_guest_wait_for_boot
@@ -1374,6 +1375,66 @@ GUEST_TEST(encrypted_registers_are_unobservable)
 	baseline();
 	fake.registers[0].flags = fake.registers[1].flags = KA_REGISTERS_ENCRYPTED;
 	cycles(1);
+	cr_assert_eq(guest->vcpus[0].coverage[CHECK_IDT].state, COVERAGE_UNOBSERVABLE);
+	cr_assert(guest_blind(guest));
+}
+
+/* As an Intel host without the kernel module shows a vCPU: CR0.WP is any. */
+static void hide_vmcs(void)
+{
+	for (size_t i = 0; i < fake.vcpus; i++) {
+		fake.registers[i].flags = KA_REGISTERS_NO_VMCS | KA_REGISTERS_NO_WP;
+		fake.registers[i].gdtr = (struct ka_table_register){ 0 };
+		fake.registers[i].cr0 &= ~CR0_WP;
+		fake.registers[i].cr3 = 0;
+	}
+}
+
+GUEST_TEST(without_the_vmcs_what_memory_holds_is_checked)
+{
+	json_t *coverage;
+
+	hide_vmcs();
+	baseline();
+	coverage = json_object_get(json_object_get(last_event("baseline.recorded", 0), "baseline"),
+				   "coverage");
+	cr_assert(json_is_false(json_object_get(coverage, "gdt")));
+	cr_assert(json_is_true(json_object_get(coverage, "idt")));
+	cr_assert(json_is_true(json_object_get(coverage, "syscall_table")));
+	cr_assert(json_is_false(json_object_get(coverage, "cr0_wp")));
+	gate_put(P_IDT, 3, gva_other);
+	cycles(1);
+	violation(1, "idt_gate", 3, 0);
+	*syscall_entry(39) = gva_other;
+	cycles(1);
+	violation(2, "syscall_entry", 39, 0);
+}
+
+GUEST_TEST(without_the_vmcs_the_rest_is_unobservable)
+{
+	const struct coverage *coverage;
+
+	hide_vmcs();
+	baseline();
+	coverage = guest->vcpus[1].coverage;
+	cr_assert_eq(coverage[CHECK_GDT].state, COVERAGE_UNOBSERVABLE);
+	cr_assert_eq(coverage[CHECK_CR0_WP].state, COVERAGE_UNOBSERVABLE);
+	cr_assert_eq(coverage[CHECK_IDT].state, COVERAGE_OBSERVED);
+	cr_assert_not_null(strstr(coverage[CHECK_GDT].reason, "kvmbpf_helper is not loaded"));
+	cr_assert_not(guest_complete(guest));
+	cr_assert_not(guest_blind(guest));
+	/* Not read, so neither a change nor a baseline for a later run with the module. */
+	*gdt(1) ^= 1;
+	cycles(2);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+}
+
+GUEST_TEST(without_the_vmcs_and_a_known_kernel_nothing_is_observed)
+{
+	hide_vmcs();
+	fake.kernel_hidden = true;
+	cycles(12);
+	cr_assert_eq(guest->phase, GUEST_WAITING);
 	cr_assert_eq(guest->vcpus[0].coverage[CHECK_IDT].state, COVERAGE_UNOBSERVABLE);
 	cr_assert(guest_blind(guest));
 }

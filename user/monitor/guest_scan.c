@@ -176,13 +176,14 @@ static void aim_vcpu(struct guest *guest, struct guest_vcpu *vcpu)
 {
 	const struct ka_registers *registers = &vcpu->registers;
 
-	vcpu->gdt.error = -EOPNOTSUPP;
 	/* A limit that grows once there is a baseline is a finding of its own, not a reason to read
 	 * more. */
 	if (vcpu->phase != VCPU_JUDGED && registers->gdtr.limit >= vcpu->gdt.capacity)
 		gdt_reserve(vcpu, VIEW_GDT_BYTES);
 	view_aim(&vcpu->gdt, registers->gdtr.base, registers->gdtr.limit,
 		 table_bytes(registers->gdtr.limit, VIEW_GDT_BYTES));
+	if (!vcpu_tables_known(vcpu))
+		vcpu->gdt.error = -EOPNOTSUPP;
 	view_aim(&vcpu->idt, registers->idtr.base, registers->idtr.limit,
 		 table_bytes(registers->idtr.limit, VIEW_IDT_BYTES));
 	for (int i = 0; i < SYSCALL_TABLES; i++) {
