@@ -93,7 +93,7 @@ enum tracking_state { TRACKING_OFF, TRACKING_ON, TRACKING_PROTECTED };
 /* Whether writes to a check's tables are told as they happen, or undone. */
 struct tracking {
 	enum tracking_state state, reported;
-	char reason[72];
+	char reason[112];
 	uint64_t hot_until_ns; /* not tracked before; CLOCK_MONOTONIC */
 };
 

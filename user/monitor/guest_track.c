@@ -242,6 +242,16 @@ static bool add_wanted(struct guest *guest, struct wanted *wanted)
 
 /* ---- what came of it ------------------------------------------------------------------------ */
 
+static const char *unwanted_reason(const struct guest *guest, enum check_id check)
+{
+	if (guest->policy.off[check])
+		return "the check is switched off";
+	if (!kernel_is_up(guest))
+		return "the guest's kernel is not up";
+	return is_hot(guest, check) ? "written too often: tried again after a minute"
+				    : "no such table is known";
+}
+
 static void check_settle(struct guest *guest, enum check_id check, int error)
 {
 	struct tracking *tracking = &guest->tracking[check];
@@ -256,10 +266,7 @@ static void check_settle(struct guest *guest, enum check_id check, int error)
 	if (error)
 		off(guest, check, track_reason(error));
 	else if (!any)
-		off(guest, check,
-		    !kernel_is_up(guest)   ? "the guest's kernel is not up"
-		    : is_hot(guest, check) ? "written too often: tried again after a minute"
-					   : "no such table is known");
+		off(guest, check, unwanted_reason(guest, check));
 	else if (!all_protected && guest->watch->protect[check])
 		snprintf(tracking->reason, sizeof(tracking->reason), "not protected: %s",
 			 unprotected ? unprotected : "live migration");
