@@ -191,7 +191,7 @@ format:
 # Every tier leaves TAP files in $(R); tests/tally turns them into the closing line.
 
 R := build/results
-TIERS := build unit native fuzz lab-svm lab-vmx
+TIERS := build unit native fuzz lab-svm lab-vmx host-table
 SECONDS ?= 60
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZ := $(ASAN) -fprofile-instr-generate -fcoverage-mapping -fsanitize=fuzzer-no-link
@@ -299,6 +299,14 @@ check-lab-svm: all native-tests kmod-tests
 .PHONY: check-lab-vmx
 check-lab-vmx: all
 	$(Q)tests/lab/check $(R) vmx
+
+# README.md against what the runs of both labs saw.
+.PHONY: check-host-table
+check-host-table:
+	$(Q)tests/lab/host-table README.md \
+		$(patsubst $(R)/lab-svm-%.tap,build/lab/%,$(wildcard $(R)/lab-svm-*.tap)) \
+		$(patsubst $(R)/lab-vmx-%.tap,build/lab/%,$(wildcard $(R)/lab-vmx-*.tap)) \
+		>$(R)/host-table.tap; cat $(R)/host-table.tap
 
 # ---- measurements ---------------------------------------------------------------------------
 
