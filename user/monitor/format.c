@@ -24,7 +24,7 @@ char *format_text(enum format format, const json_t *event, bool pretty, size_t *
 {
 	json_t *other = format == FORMAT_ECS	? format_ecs(event)
 			: format == FORMAT_OCSF ? format_ocsf(event)
-						: json_deep_copy(event);
+						: json_incref((json_t *)event);
 	char *text = other ? json_dumps(other, pretty ? JSON_INDENT(2) : JSON_COMPACT) : NULL;
 
 	json_decref(other);

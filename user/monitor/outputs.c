@@ -163,6 +163,7 @@ bool outputs_drain(struct outputs *outputs, unsigned int timeout_ms)
 
 	work(outputs);
 	while (!idle && (now = clock_mono()) < end) {
+		spool_commit(outputs->spool);
 		idle = true;
 		for (size_t i = 0; i < outputs->count; i++)
 			idle &= sink_idle(outputs->sinks[i]);

@@ -110,7 +110,7 @@ void sink_again(struct sink *sink)
 void sink_gone(struct sink *sink)
 {
 	snprintf(sink->error, sizeof(sink->error), "its reader is gone");
-	sink->failures++;
+	sink->gone = true;
 	sink_close(sink);
 	sink->on_gone(sink->ctx, sink);
 }
@@ -209,7 +209,7 @@ void sink_pump(struct sink *sink)
 {
 	int r;
 
-	if (sink->state == SINK_CLOSED && !sink->retry && !sink->failures)
+	if (sink->state == SINK_CLOSED && !sink->retry && !sink->gone)
 		sink_open(sink);
 	if (sink->pumping || sink->state != SINK_OPEN)
 		return;
@@ -242,9 +242,10 @@ bool sink_idle(const struct sink *sink)
 	struct spool_queue queue;
 
 	spool_queue(sink->spool, sink->bit, &queue);
-	if (!sink->lasting)
-		return !queue.lines;
-	return sink->state == SINK_CLOSED || (sink->state == SINK_OPEN && !sink->in_flight);
+	if (sink->gone || !queue.lines)
+		return true;
+	return sink->lasting && (sink->state == SINK_CLOSED ||
+				 (sink->state == SINK_OPEN && !sink->in_flight));
 }
 
 void sink_free(struct sink *sink)

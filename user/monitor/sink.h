@@ -65,9 +65,9 @@ struct sink {
 	uint64_t position;	    /* of the last line that was handed over */
 	unsigned int in_flight;
 	bool pumping;
+	bool gone; /* nobody will read any more: it is not opened again */
 	uint64_t delivered, rejected;
 	char error[SINK_ERROR_MAX]; /* last one; empty once a line arrives */
-	/* Nobody will read any more: the sink is not opened again. */
 	void (*on_gone)(void *ctx, struct sink *sink);
 	void *ctx;
 };
