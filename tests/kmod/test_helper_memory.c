@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Guest memory through the module, held against what the VMM has there. */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <linux/kvm.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "harness.h"
 
@@ -146,6 +149,52 @@ Test(helper_memory, pages_that_the_vmm_has_not_mapped_now_are_read)
 	assert_ok(tinyvm_ask(&t.vm, TINYVM_OP_MADVISE, drop, 3, NULL));
 	assert_ok(read_gva(gva(GUEST_SCRATCH), PAGE));
 	cr_assert_arr_eq(bss->data, copy, PAGE);
+}
+
+static bool host_swaps(void)
+{
+	char line[128];
+	unsigned int lines = 0;
+	FILE *file = fopen("/proc/swaps", "re");
+
+	while (file && fgets(line, sizeof(line), file))
+		lines++;
+	if (file)
+		fclose(file);
+	return lines > 1;
+}
+
+static bool swapped_out(uint64_t gpa)
+{
+	uint64_t entry = 0, address = t.vm.ram + gpa;
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", t.vm.pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(pread(fd, &entry, sizeof(entry), address / PAGE * sizeof(entry)),
+		     sizeof(entry));
+	close(fd);
+	return entry >> 62 & 1; /* Documentation/admin-guide/mm/pagemap.rst */
+}
+
+Test(helper_memory, swapped_out_pages_are_brought_in)
+{
+	uint64_t out[] = { GUEST_SCRATCH, PAGE, MADV_PAGEOUT };
+
+	open_paged(&(struct tinyvm_options){ 0 });
+	if (!host_swaps())
+		cr_skip_test("this host has no swap");
+	pattern_poke(GUEST_SCRATCH, copy, PAGE, 7);
+	for (unsigned int i = 0; i < 100 && !swapped_out(GUEST_SCRATCH); i++) {
+		assert_ok(tinyvm_ask(&t.vm, TINYVM_OP_MADVISE, out, 3, NULL));
+		usleep(10000);
+	}
+	cr_assert(swapped_out(GUEST_SCRATCH));
+	assert_ok(read_gva(gva(GUEST_SCRATCH), PAGE));
+	cr_assert_arr_eq(bss->data, copy, PAGE);
+	cr_assert(!swapped_out(GUEST_SCRATCH));
 }
 
 Test(helper_memory, unmapped_by_the_vmm_is_enxio)
