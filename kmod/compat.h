@@ -33,36 +33,85 @@
 #endif
 
 /*
- * 96d47010d624 and its neighbours (6.6) made KVM's page tracking an interface for others: a frame
- * number where a memslot was, and no vCPU for the callback.
+ * KVM's page tracking in the words of 6.6, where 96d47010d624 and its neighbours made it an interface
+ * for others: before, a memslot stood where frame numbers do, and the callback had a vCPU.
  */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
-#define TRACK_WRITE_ARGS(gpa, new, bytes, node) \
-	gpa_t gpa, const u8 *new, int bytes, struct kvm_page_track_notifier_node *node
-#define TRACK_REMOVE_ARGS(first, count, node) \
-	gfn_t first, unsigned long count, struct kvm_page_track_notifier_node *node
-#define TRACK_REMOVE_OP track_remove_region
-#define TRACK_REMOVED_SLOT(first, count)
+struct track_node {
+	struct kvm_page_track_notifier_node kvm;
+	void (*written)(struct track_node *node, gpa_t gpa, const u8 *new, int bytes);
+	void (*removed)(struct track_node *node, gfn_t first, unsigned long count);
+};
 
-static inline int track_register(struct kvm *kvm, struct kvm_page_track_notifier_node *node)
+static inline struct track_node *track_node(struct kvm_page_track_notifier_node *kvm)
 {
-	return kvm_page_track_register_notifier(kvm, node);
+	return container_of(kvm, struct track_node, kvm);
+}
+
+#ifndef CONFIG_KVM_EXTERNAL_WRITE_TRACKING
+enum { TRACK_SUPPORTED = false };
+
+static inline int track_register(struct kvm *kvm, struct track_node *node)
+{
+	return -EOPNOTSUPP;
+}
+
+/* Never called: nothing was registered. */
+static inline void track_unregister(struct kvm *kvm, struct track_node *node) {}
+static inline void track_wait(struct kvm *kvm) {}
+static inline int track_read_lock(struct kvm *kvm) { return 0; }
+static inline void track_read_unlock(struct kvm *kvm, int idx) {}
+static inline int track_add(struct kvm *kvm, gfn_t gfn) { return -EOPNOTSUPP; }
+static inline void track_remove(struct kvm *kvm, gfn_t gfn) {}
+#else
+enum { TRACK_SUPPORTED = true };
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+static inline void track_written(gpa_t gpa, const u8 *new, int bytes,
+				 struct kvm_page_track_notifier_node *kvm)
+{
+	track_node(kvm)->written(track_node(kvm), gpa, new, bytes);
+}
+
+static inline void track_removed(gfn_t first, unsigned long count,
+				 struct kvm_page_track_notifier_node *kvm)
+{
+	track_node(kvm)->removed(track_node(kvm), first, count);
+}
+
+static inline int track_register(struct kvm *kvm, struct track_node *node)
+{
+	node->kvm.track_write = track_written;
+	node->kvm.track_remove_region = track_removed;
+	return kvm_page_track_register_notifier(kvm, &node->kvm);
+}
+
+static inline int track_add(struct kvm *kvm, gfn_t gfn)
+{
+	return kvm_write_track_add_gfn(kvm, gfn);
+}
+
+static inline void track_remove(struct kvm *kvm, gfn_t gfn)
+{
+	kvm_write_track_remove_gfn(kvm, gfn);
 }
 #else
-#define TRACK_WRITE_ARGS(gpa, new, bytes, node)                      \
-	struct kvm_vcpu *writer, gpa_t gpa, const u8 *new, int bytes, \
-		struct kvm_page_track_notifier_node *node
-#define TRACK_REMOVE_ARGS(first, count, node)             \
-	struct kvm *kvm, struct kvm_memory_slot *removed, \
-		struct kvm_page_track_notifier_node *node
-#define TRACK_REMOVE_OP track_flush_slot
-#define TRACK_REMOVED_SLOT(first, count) \
-	gfn_t first = removed->base_gfn; \
-	unsigned long count = removed->npages
-
-static inline int track_register(struct kvm *kvm, struct kvm_page_track_notifier_node *node)
+static inline void track_written(struct kvm_vcpu *vcpu, gpa_t gpa, const u8 *new, int bytes,
+				 struct kvm_page_track_notifier_node *kvm)
 {
-	kvm_page_track_register_notifier(kvm, node);
+	track_node(kvm)->written(track_node(kvm), gpa, new, bytes);
+}
+
+static inline void track_removed(struct kvm *vm, struct kvm_memory_slot *slot,
+				 struct kvm_page_track_notifier_node *kvm)
+{
+	track_node(kvm)->removed(track_node(kvm), slot->base_gfn, slot->npages);
+}
+
+static inline int track_register(struct kvm *kvm, struct track_node *node)
+{
+	node->kvm.track_write = track_written;
+	node->kvm.track_flush_slot = track_removed;
+	kvm_page_track_register_notifier(kvm, &node->kvm);
 	return 0;
 }
 
@@ -82,15 +131,38 @@ static inline void track_change(struct kvm *kvm, gfn_t gfn,
 	srcu_read_unlock(&kvm->srcu, idx);
 }
 
-static inline int kvm_write_track_add_gfn(struct kvm *kvm, gfn_t gfn)
+static inline int track_add(struct kvm *kvm, gfn_t gfn)
 {
 	track_change(kvm, gfn, kvm_slot_page_track_add_page);
 	return 0;
 }
 
-static inline void kvm_write_track_remove_gfn(struct kvm *kvm, gfn_t gfn)
+static inline void track_remove(struct kvm *kvm, gfn_t gfn)
 {
 	track_change(kvm, gfn, kvm_slot_page_track_remove_page);
+}
+#endif
+
+/* Waits for the callbacks. */
+static inline void track_unregister(struct kvm *kvm, struct track_node *node)
+{
+	kvm_page_track_unregister_notifier(kvm, &node->kvm);
+}
+
+static inline void track_wait(struct kvm *kvm)
+{
+	synchronize_srcu(&kvm->arch.track_notifier_head.track_srcu);
+}
+
+/* Both functions above wait for who is in here, too. */
+static inline int track_read_lock(struct kvm *kvm)
+{
+	return srcu_read_lock(&kvm->arch.track_notifier_head.track_srcu);
+}
+
+static inline void track_read_unlock(struct kvm *kvm, int idx)
+{
+	srcu_read_unlock(&kvm->arch.track_notifier_head.track_srcu, idx);
 }
 #endif
 

@@ -54,7 +54,7 @@ struct kvmbpf_tracker {
 	bool released;
 	u32 stop;  /* enum kvmbpf_stop_reason; 0: it runs */
 	bool registered;
-	struct kvm_page_track_notifier_node node;
+	struct track_node node;
 	spinlock_t lock; /* the frames' contents */
 	u32 frame_count; /* they are freed when KVM no longer calls us, not before */
 	struct tracked_frame *frame[KVMBPF_TRACKED_FRAMES_MAX];

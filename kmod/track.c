@@ -109,6 +109,11 @@ static bool frame_take(struct tracked_frame *frame, u32 offset, const u8 *new,
 	return touched;
 }
 
+static unsigned long gpa_to_hva(const struct kvm_memory_slot *slot, u64 gpa)
+{
+	return __gfn_to_hva_memslot(slot, gpa_to_gfn(gpa)) + offset_in_page(gpa);
+}
+
 /* One store each, as aligned as it can be: another vCPU that reads a pointer sees no half of it. */
 static int put_bytes(unsigned long hva, const u8 *bytes, u32 len)
 {
@@ -142,7 +147,7 @@ static int put_bytes(unsigned long hva, const u8 *bytes, u32 len)
  */
 static u32 undo(const struct kvm_memory_slot *slot, u64 gpa, const u8 *bytes, u32 protected)
 {
-	unsigned long hva = __gfn_to_hva_memslot(slot, gpa_to_gfn(gpa)) + offset_in_page(gpa);
+	unsigned long hva = gpa_to_hva(slot, gpa);
 	u32 start, len;
 
 	/* KVM has noted the frame as dirty before this write of ours, and is not told of it. */
@@ -240,7 +245,7 @@ static void frame_heat(struct kvmbpf_tracker *tracker, struct tracked_frame *fra
 }
 
 /* KVM calls this for all writes that it emulates, a page at a time, and holds kvm->srcu. */
-static void frame_written(TRACK_WRITE_ARGS(gpa, new, bytes, node))
+static void frame_written(struct track_node *node, gpa_t gpa, const u8 *new, int bytes)
 {
 	struct kvmbpf_tracker *tracker = container_of(node, struct kvmbpf_tracker, node);
 	struct kvm *kvm = vm_of(tracker)->kvm;
@@ -273,13 +278,120 @@ static void frame_written(TRACK_WRITE_ARGS(gpa, new, bytes, node))
 	frame_heat(tracker, frame, gfn);
 }
 
+/* ---- writes that KVM does not tell of ---- */
+
+/* Copies the @index-th range of the frame at @gfn. False: there is none. */
+static bool range_at(struct kvmbpf_tracker *tracker, const struct tracked_frame *frame, gfn_t gfn,
+		     u32 index, struct tracked_range *ret_range)
+{
+	bool found;
+
+	spin_lock(&tracker->lock);
+	found = frame->active && frame->gfn == gfn && index < frame->range_count;
+	if (found)
+		*ret_range = frame->range[index];
+	spin_unlock(&tracker->lock);
+	return found;
+}
+
+/* Cuts a part of a range down to what differs: from the first such byte to the last. */
+static bool part_differs(struct kvmbpf_tracker *tracker, struct tracked_frame *frame,
+			 const struct kvm_memory_slot *slot, struct kvmbpf_write *write)
+{
+	const u8 *bytes = frame->bytes + offset_in_page(write->gpa);
+	u8 now[KVMBPF_WRITE_BYTES];
+	u32 first = 0;
+
+	if (copy_from_user_nofault(now, (const void __user *)gpa_to_hva(slot, write->gpa), write->len))
+		return false;
+	spin_lock(&tracker->lock);
+	while (write->len && now[write->len - 1] == bytes[write->len - 1])
+		write->len--;
+	while (first < write->len && now[first] == bytes[first])
+		first++;
+	spin_unlock(&tracker->lock);
+	if (first == write->len)
+		return false;
+	write->gpa += first;
+	write->len -= first;
+	part_written(tracker, frame, slot, now + first, write);
+	return true;
+}
+
+static u32 frame_compare(struct kvmbpf_tracker *tracker, struct tracked_frame *frame,
+			 const struct kvm_vcpu *vcpu)
+{
+	gfn_t gfn = READ_ONCE(frame->gfn);
+	struct kvm_memory_slot *slot = memory_slot(kvm_memslots(vcpu->kvm), gfn);
+	struct tracked_range range;
+	u32 index, done, part, found = 0;
+
+	for (index = 0; slot && range_at(tracker, frame, gfn, index, &range); index++) {
+		for (done = 0; done < range.len; done += part) {
+			struct kvmbpf_write write = {
+				.kvm = vm_of(tracker)->address,
+				.gpa = gfn_to_gpa(gfn) + range.start + done,
+				.rip = vcpu_rip(vcpu),
+				.vcpu_id = vcpu->vcpu_id,
+			};
+
+			part = min_t(u32, range.len - done, KVMBPF_WRITE_BYTES);
+			write.len = part;
+			found += part_differs(tracker, frame, slot, &write);
+		}
+	}
+	return found;
+}
+
+/* On a vCPU's thread, where no page can be faulted in. */
+static u32 frames_compare(struct kvmbpf_tracker *tracker, const struct kvm_vcpu *vcpu)
+{
+	struct kvm *kvm = vcpu->kvm;
+	int slots = srcu_read_lock(&kvm->srcu);
+	/* As in frame_written(): the frames are not freed as long as we are in here. */
+	int tracking = track_read_lock(kvm);
+	u32 count, i, found = 0;
+
+	if (READ_ONCE(tracker->registered) && !READ_ONCE(tracker->stop)) {
+		count = smp_load_acquire(&tracker->frame_count);
+		pagefault_disable();
+		for (i = 0; i < count; i++)
+			found += frame_compare(tracker, tracker->frame[i], vcpu);
+		pagefault_enable();
+	}
+	track_read_unlock(kvm, tracking);
+	srcu_read_unlock(&kvm->srcu, slots);
+	return found;
+}
+
+__bpf_kfunc int kvmbpf_tracked_compare(u64 kvm)
+{
+	struct kvmbpf_vm_handle *vm;
+	struct kvm_vcpu *vcpu;
+	struct kvm *held;
+	int result = -ENOENT;
+
+	if (in_nmi()) /* where SRCU cannot be used */
+		return -EAGAIN;
+	vm = kvmbpf_vm_find(kvm);
+	if (!vm)
+		return -ENOENT;
+	held = vm_enter(vm);
+	if (held) {
+		vcpu = current->mm == held->mm ? current_vcpu(held) : NULL;
+		result = vcpu ? frames_compare(&vm->tracker, vcpu) : -EXDEV;
+		vm_leave(vm);
+	}
+	kvmbpf_vm_release(vm);
+	return result;
+}
+
 /* ---- untracking ---- */
 
 /* The memslot goes, and with it KVM's counts. */
-static void region_removed(TRACK_REMOVE_ARGS(first, count, node))
+static void region_removed(struct track_node *node, gfn_t first, unsigned long count)
 {
 	struct kvmbpf_tracker *tracker = container_of(node, struct kvmbpf_tracker, node);
-	TRACK_REMOVED_SLOT(first, count);
 	u32 frames = smp_load_acquire(&tracker->frame_count), i;
 	struct tracked_frame *frame;
 
@@ -314,7 +426,7 @@ static void frames_uncount(struct kvmbpf_vm_handle *vm)
 			frame->counted = false;
 		spin_unlock(&tracker->lock);
 		if (uncount)
-			kvm_write_track_remove_gfn(vm->kvm, frame->gfn);
+			track_remove(vm->kvm, frame->gfn);
 		srcu_read_unlock(&vm->kvm->srcu, slots);
 	}
 }
@@ -337,9 +449,9 @@ static void tracker_unregister(struct kvmbpf_vm_handle *vm)
 		return;
 	frames_deactivate(tracker);
 	frames_uncount(vm);
-	/* Waits for frame_written() and region_removed(). */
-	kvm_page_track_unregister_notifier(vm->kvm, &tracker->node);
-	tracker->registered = false;
+	/* Before KVM waits for its readers, of which frames_compare() is one. */
+	WRITE_ONCE(tracker->registered, false);
+	track_unregister(vm->kvm, &tracker->node);
 	while (tracker->frame_count)
 		kfree(tracker->frame[--tracker->frame_count]);
 }
@@ -400,8 +512,8 @@ __bpf_kfunc int kvmbpf_tracking_stop(u64 kvm, u32 reason)
 void tracker_init(struct kvmbpf_tracker *tracker)
 {
 	spin_lock_init(&tracker->lock);
-	tracker->node.track_write = frame_written;
-	tracker->node.TRACK_REMOVE_OP = region_removed;
+	tracker->node.written = frame_written;
+	tracker->node.removed = region_removed;
 }
 
 __bpf_kfunc struct kvmbpf_tracker *kvmbpf_tracker_acquire(struct kvmbpf_vm_handle *vm)
@@ -409,6 +521,8 @@ __bpf_kfunc struct kvmbpf_tracker *kvmbpf_tracker_acquire(struct kvmbpf_vm_handl
 	struct kvmbpf_tracker *tracker = &vm->tracker;
 	bool free;
 
+	if (!TRACK_SUPPORTED)
+		return NULL;
 	vm_settle(vm); /* who released it may have done so just now */
 	mutex_lock(&vm->lock);
 	free = !tracker->pid && !READ_ONCE(vm->ended);
@@ -464,7 +578,7 @@ static int tracker_register(struct kvmbpf_vm_handle *vm)
 		return 0;
 	/* KVM wants current->mm to be the VMM's. */
 	err = vm_run_with_mm(vm, tracker_register_now);
-	vm->tracker.registered = !err;
+	WRITE_ONCE(vm->tracker.registered, !err);
 	return err;
 }
 
@@ -506,7 +620,7 @@ static int frame_count_in(struct kvmbpf_vm_handle *vm, struct tracked_frame *fra
 	spin_lock(&vm->tracker.lock);
 	frame->counted = true;
 	spin_unlock(&vm->tracker.lock);
-	err = kvm_write_track_add_gfn(vm->kvm, frame->gfn);
+	err = track_add(vm->kvm, frame->gfn);
 	if (err) {
 		spin_lock(&vm->tracker.lock);
 		frame->counted = false;
@@ -666,7 +780,7 @@ __bpf_kfunc int kvmbpf_untrack(struct kvmbpf_tracker *tracker, u64 gpa, u64 len)
 	if (removed) {
 		frames_uncount(vm);
 		/* Nothing is undone there after our return. */
-		synchronize_srcu(&vm->kvm->arch.track_notifier_head.track_srcu);
+		track_wait(vm->kvm);
 	}
 	mutex_unlock(&vm->lock);
 	return removed ? 0 : -ENOENT;

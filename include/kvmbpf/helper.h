@@ -140,9 +140,9 @@ enum kvmbpf_track_flags {
  *
  * KVM emulates each guest write to a tracked frame, and stops a VM that writes there with an
  * instruction that it cannot emulate: only for frames that a running kernel does not write. It does
- * not tell of what it writes for the guest in other ways: SGDT, SIDT and FXSAVE to a tracked frame,
- * paravirtual clocks, structures of nested guests. It moves no memslot of a VM that has a tracked
- * frame (since 6.6: KVM_SET_USER_MEMORY_REGION fails).
+ * not tell of what it writes for the guest in other ways: SGDT, SIDT and the like (see
+ * kvmbpf_tracked_compare()), paravirtual clocks, structures of nested guests. It moves no memslot of
+ * a VM that has a tracked frame (since 6.6: KVM_SET_USER_MEMORY_REGION fails).
  *
  * -EINVAL: crosses a frame, or empty; -EEXIST: overlaps a tracked range; -ENOSPC: too many; -ENXIO:
  * no RAM there; -EBUSY: KVMBPF_TRACK_PROTECT under dirty logging; -ESHUTDOWN: tracking has stopped
@@ -167,6 +167,15 @@ struct kvmbpf_tracked {
 /* The @index-th tracked range, in no order. -ENOENT: no more. Process context. */
 int kvmbpf_tracked_at(struct kvmbpf_tracker *tracker, __u32 index,
 		      struct kvmbpf_tracked *ret_tracked) KVMBPF_KSYM;
+
+/*
+ * Compares what is tracked of a VM with what it should hold, and takes each difference for a write
+ * of this vCPU, which is told, and undone, as any other. For writes that KVM does not tell of: call
+ * it on the return from KVM's emulator_write_std() and kvm_write_guest_virt_system(). Returns how
+ * many parts differed. -ENOENT: no such VM; -EXDEV: this is not a thread of one of its vCPUs;
+ * -EAGAIN: in an NMI. Any context.
+ */
+int kvmbpf_tracked_compare(__u64 kvm) KVMBPF_KSYM;
 
 /* Why a frame, or all of them, are no longer tracked. */
 enum kvmbpf_stop_reason {

@@ -244,6 +244,28 @@ int BPF_PROG(tracking_stopped, const struct kvmbpf_stop *stop)
 	return 0;
 }
 
+/* ---- where KVM writes and tells nobody ---- */
+
+struct x86_emulate_ctxt___calls {
+	void *vcpu;
+} __attribute__((preserve_access_index));
+
+SEC("fexit/emulator_write_std")
+int BPF_PROG(emulator_wrote, struct x86_emulate_ctxt___calls *ctxt)
+{
+	struct kvm_vcpu *vcpu = BPF_CORE_READ(ctxt, vcpu);
+
+	kvmbpf_tracked_compare((__u64)BPF_CORE_READ(vcpu, kvm));
+	return 0;
+}
+
+SEC("syscall")
+int tracked_compare(void *ctx)
+{
+	call.result = kvmbpf_tracked_compare(call.kvm);
+	return 0;
+}
+
 /* ---- on loads and exits of the VM at on_exit_kvm ---- */
 
 __u64 on_exit_kvm;

@@ -86,6 +86,9 @@ store_\name:
 	routine	sidt
 	sidt	(%rdi)
 	ret
+	routine	sgdt
+	sgdt	(%rdi)
+	ret
 stores_end:
 
 	.section .note.GNU-stack, "", @progbits

@@ -134,6 +134,15 @@ Test(helper_tracking, a_burst_is_told_whole)
 	cr_assert_eq(bss->call.tracked.writes, count);
 }
 
+Test(helper_tracking, comparison_elsewhere_than_on_a_vcpu_is_exdev)
+{
+	open_tracked(&(struct tinyvm_options){ 0 });
+	assert_ok(track(TARGET, 8, 0, 1));
+	assert_rc(harness_call("tracked_compare"), -EXDEV);
+	bss->call.kvm++;
+	assert_rc(harness_call("tracked_compare"), -ENOENT);
+}
+
 /* ---- arguments ---- */
 
 Test(helper_tracking, bad_ranges_are_errors)
