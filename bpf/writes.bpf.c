@@ -180,6 +180,31 @@ int BPF_PROG(tracking_stopped, const struct kvmbpf_stop *stop)
 	return 0;
 }
 
+/*
+ * KVM's page tracking does not tell of what KVM writes in these two functions: a guest's SGDT and SIDT,
+ * a 32-bit guest's FXSAVE, a nested hypervisor's VMREAD. None of them is frequent.
+ */
+static __always_inline int compare(struct kvm_vcpu *vcpu)
+{
+	__u64 kvm = (__u64)BPF_CORE_READ(vcpu, kvm);
+
+	if (bpf_map_lookup_elem(&tracked_vms, &kvm))
+		kvmbpf_tracked_compare(kvm);
+	return 0;
+}
+
+SEC("?fexit/emulator_write_std")
+int BPF_PROG(emulator_wrote, struct x86_emulate_ctxt *ctxt)
+{
+	return compare(BPF_CORE_READ(ctxt, vcpu));
+}
+
+SEC("?fexit/kvm_write_guest_virt_system")
+int BPF_PROG(system_wrote, struct kvm_vcpu *vcpu)
+{
+	return compare(vcpu);
+}
+
 /* The last descriptor of a VM is closed: the module holds struct kvm, which would outlive it. */
 SEC("fentry/kvm_vm_release")
 int BPF_PROG(vm_released, struct inode *inode, struct file *file)

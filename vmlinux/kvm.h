@@ -171,6 +171,11 @@ struct kvm_vcpu {
 	struct kvm_vcpu_arch arch;
 } CORE;
 
+/* arch/x86/kvm/kvm_emulate.h */
+struct x86_emulate_ctxt {
+	void *vcpu; /* struct kvm_vcpu */
+} CORE;
+
 /* ---- AMD SVM: kvm-amd ---- */
 
 struct vmcb_seg {

@@ -61,7 +61,7 @@ static bool exists(const char *path)
 	return access(path, F_OK) == 0;
 }
 
-static bool kernel_has_type(const char *module, const char *name)
+bool host_kernel_has(const char *module, const char *name, unsigned int kind)
 {
 	struct btf *vmlinux = btf__load_vmlinux_btf();
 	struct btf *split = NULL;
@@ -69,10 +69,10 @@ static bool kernel_has_type(const char *module, const char *name)
 
 	if (!vmlinux)
 		return false;
-	found = btf__find_by_name_kind(vmlinux, name, BTF_KIND_STRUCT) > 0;
+	found = btf__find_by_name_kind(vmlinux, name, kind) > 0;
 	if (!found && module) {
 		split = btf__load_module_btf(module, vmlinux);
-		found = split && btf__find_by_name_kind(split, name, BTF_KIND_STRUCT) > 0;
+		found = split && btf__find_by_name_kind(split, name, kind) > 0;
 	}
 	btf__free(split);
 	btf__free(vmlinux);
@@ -132,7 +132,7 @@ static int probe_basics(struct ka_host *host)
 			     "no /sys/kernel/btf/vmlinux: kernel without CONFIG_DEBUG_INFO_BTF; no checks");
 		return -EOPNOTSUPP;
 	}
-	if (!kernel_has_type("kvm", "kvm_vcpu")) {
+	if (!host_kernel_has("kvm", "kvm_vcpu", BTF_KIND_STRUCT)) {
 		host_feature(host, "btf", KA_FEATURE_OFF,
 			     "no BTF of KVM (needs CAP_SYS_ADMIN where it is a module); no checks");
 		return geteuid() ? -EPERM : -EOPNOTSUPP;

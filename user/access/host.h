@@ -78,6 +78,8 @@ struct ka_host {
 };
 
 enum ka_vendor host_vendor(void);
+/* Whether the kernel, or a module of it, has a type or function: BTF_KIND_*. */
+bool host_kernel_has(const char *module, const char *name, unsigned int kind);
 
 /* Registers come from the VMCS, at exits: with a vCPU's last one, a pull can only say that they
  * still stand. */

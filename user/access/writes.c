@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Tracks guest writes through the module kvmbpf_helper. */
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <string.h>
@@ -279,15 +280,25 @@ int writes_dispatch(struct ka_host *host)
 
 /* ---- loading -------------------------------------------------------------------------------- */
 
+/* Functions inside of KVM, which a kernel may lack: then what they write is seen by polling only. */
+static void load_if_present(struct bpf_program *program, const char *function)
+{
+	bpf_program__set_autoload(program, host_kernel_has("kvm", function, BTF_KIND_FUNC));
+}
+
 static int load(struct ka_host *host)
 {
 	struct epoll_event event = { .events = EPOLLIN };
 	int err;
 
-	host->writes = writes_bpf__open_and_load();
+	host->writes = writes_bpf__open();
 	if (!host->writes)
 		return -errno;
-	err = writes_bpf__attach(host->writes);
+	load_if_present(host->writes->progs.emulator_wrote, "emulator_write_std");
+	load_if_present(host->writes->progs.system_wrote, "kvm_write_guest_virt_system");
+	err = writes_bpf__load(host->writes);
+	if (!err)
+		err = writes_bpf__attach(host->writes);
 	if (err)
 		return err;
 	host->writes_ring = ring_buffer__new(bpf_map__fd(host->writes->maps.writes), on_record,
