@@ -57,10 +57,10 @@ static void header_add(struct http_sink *sink, const char *header)
 /* Read each time: it may have been renewed. */
 static int token_add(struct http_sink *sink)
 {
-	static const char *const forms[] = {
-		[HTTP_SPLUNK_HEC] = "Authorization: Splunk %s",
-		[HTTP_ELASTICSEARCH] = "Authorization: ApiKey %s",
-		[HTTP_OTLP] = "Authorization: Bearer %s",
+	static const char *const schemes[] = {
+		[HTTP_SPLUNK_HEC] = "Splunk",
+		[HTTP_ELASTICSEARCH] = "ApiKey",
+		[HTTP_OTLP] = "Bearer",
 	};
 	char token[4096] = "", header[sizeof(token) + 64];
 	FILE *file;
@@ -75,10 +75,8 @@ static int token_add(struct http_sink *sink)
 	fclose(file);
 	if (!token[0])
 		return -ENODATA;
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	snprintf(header, sizeof(header), forms[sink->config->kind], token);
-#pragma GCC diagnostic pop
+	snprintf(header, sizeof(header), "Authorization: %s %s", schemes[sink->config->kind],
+		 token);
 	header_add(sink, header);
 	return 0;
 }
