@@ -7,6 +7,7 @@
 #include "spool.h"
 
 #include "cleanup.h"
+#include "sql.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -66,36 +67,9 @@ struct spool {
 	struct spool_queue queue[SPOOL_SINKS_MAX];
 };
 
-static int error_of(int code)
-{
-	switch (code & 0xff) {
-	case SQLITE_OK:
-	case SQLITE_ROW:
-	case SQLITE_DONE:
-		return 0;
-	case SQLITE_BUSY:
-	case SQLITE_LOCKED:
-		return -EBUSY;
-	case SQLITE_READONLY:
-	case SQLITE_PERM:
-		return -EROFS;
-	case SQLITE_CORRUPT:
-	case SQLITE_NOTADB:
-		return -EBADMSG;
-	case SQLITE_CANTOPEN:
-		return -ENOENT;
-	case SQLITE_NOMEM:
-		return -ENOMEM;
-	case SQLITE_FULL:
-		return -ENOSPC;
-	default:
-		return -EIO;
-	}
-}
-
 static int execute(struct spool *spool, const char *sql)
 {
-	return error_of(sqlite3_exec(spool->db, sql, NULL, NULL, NULL));
+	return sql_error(sqlite3_exec(spool->db, sql, NULL, NULL, NULL));
 }
 
 static int64_t number(struct spool *spool, const char *sql)
@@ -128,7 +102,7 @@ static int run(struct spool *spool, enum statement which, uint64_t first, uint64
 	int code = sqlite3_step(statement);
 
 	sqlite3_reset(statement);
-	return error_of(code);
+	return sql_error(code);
 }
 
 static void queue_add(struct spool *spool, uint64_t wanted, uint64_t size)
@@ -160,7 +134,7 @@ static int file_open(struct spool *spool, const char *path)
 	/* Events tell an attacker what is seen: the file is made for its owner alone. */
 	if (fd >= 0)
 		close(fd);
-	r = error_of(sqlite3_open_v2(path, &spool->db, SQLITE_OPEN_READWRITE, NULL));
+	r = sql_error(sqlite3_open_v2(path, &spool->db, SQLITE_OPEN_READWRITE, NULL));
 	/* One monitor at a time: two would send everything twice, and take each other's lines. */
 	if (!r)
 		r = execute(spool, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
@@ -248,11 +222,11 @@ void spool_close(struct spool *spool)
 static int bit_of_name(struct spool *spool, const char *name, unsigned int *ret_bit)
 {
 	sqlite3_stmt *statement = NULL;
-	int r = error_of(sqlite3_prepare_v2(spool->db, "SELECT bit FROM sink WHERE name = ?", -1,
-					    &statement, NULL));
+	int r = sql_error(sqlite3_prepare_v2(spool->db, "SELECT bit FROM sink WHERE name = ?", -1,
+					     &statement, NULL));
 
 	if (!r)
-		r = error_of(sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC));
+		r = sql_error(sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC));
 	if (!r && sqlite3_step(statement) == SQLITE_ROW)
 		*ret_bit = (unsigned int)sqlite3_column_int64(statement, 0);
 	else if (!r)
@@ -312,8 +286,8 @@ int spool_sinks_done(struct spool *spool)
 	r = sql ? execute(spool, sql) : -ENOMEM;
 	sqlite3_free(sql);
 	if (!r)
-		r = error_of(sqlite3_prepare_v2(spool->db, "SELECT wanted, size FROM line", -1,
-						&statement, NULL));
+		r = sql_error(sqlite3_prepare_v2(spool->db, "SELECT wanted, size FROM line", -1,
+						 &statement, NULL));
 	while (!r && sqlite3_step(statement) == SQLITE_ROW) {
 		uint64_t size = (uint64_t)sqlite3_column_int64(statement, 1);
 
@@ -389,8 +363,8 @@ int spool_next(struct spool *spool, unsigned int bit, uint64_t *position,
 			return 0;
 		}
 		sqlite3_reset(statement);
-		if (error_of(code) < 0) {
-			spool->error = error_of(code);
+		if (sql_error(code) < 0) {
+			spool->error = sql_error(code);
 			return -ENOENT;
 		}
 		*position = spool->disk_last;
@@ -446,7 +420,7 @@ static int commit_delivery(struct spool *spool, const struct delivery *delivery)
 {
 	sqlite3_stmt *statement =
 		bound(spool, DELIVERED, delivery->position, 1ull << delivery->bit);
-	int code = sqlite3_step(statement), r = error_of(code);
+	int code = sqlite3_step(statement), r = sql_error(code);
 	bool row = code == SQLITE_ROW;
 	uint64_t wanted = row ? (uint64_t)sqlite3_column_int64(statement, 0) : 1;
 	uint64_t size = row ? (uint64_t)sqlite3_column_int64(statement, 1) : 0;
@@ -475,7 +449,7 @@ static int commit_line(struct spool *spool, const struct line *line)
 	sqlite3_clear_bindings(statement);
 	spool->disk_lines++;
 	spool->disk_bytes += line->len;
-	return error_of(code);
+	return sql_error(code);
 }
 
 static int commit_evictions(struct spool *spool)

@@ -6,6 +6,7 @@
 #include "store.h"
 
 #include "cleanup.h"
+#include "sql.h"
 #include "text.h"
 
 #include <errno.h>
@@ -57,40 +58,9 @@ static void cleanup_statement(sqlite3_stmt **statement)
 
 #define _cleanup_statement_ _cleanup_(cleanup_statement)
 
-static int error_of(int code)
-{
-	switch (code & 0xff) {
-	case SQLITE_OK:
-	case SQLITE_ROW:
-	case SQLITE_DONE:
-		return 0;
-	case SQLITE_BUSY:
-	case SQLITE_LOCKED:
-		return -EBUSY;
-	case SQLITE_READONLY:
-	case SQLITE_PERM:
-	case SQLITE_AUTH:
-		return -EROFS;
-	case SQLITE_CORRUPT:
-	case SQLITE_NOTADB:
-	case SQLITE_CONSTRAINT:
-	case SQLITE_MISMATCH:
-	case SQLITE_TOOBIG:
-		return -EBADMSG;
-	case SQLITE_CANTOPEN:
-		return -ENOENT;
-	case SQLITE_NOMEM:
-		return -ENOMEM;
-	case SQLITE_FULL:
-		return -ENOSPC;
-	default:
-		return -EIO;
-	}
-}
-
 static int prepare(struct store *store, const char *sql, sqlite3_stmt **ret_statement)
 {
-	return error_of(sqlite3_prepare_v2(store->db, sql, -1, ret_statement, NULL));
+	return sql_error(sqlite3_prepare_v2(store->db, sql, -1, ret_statement, NULL));
 }
 
 /* 1: a row, 0: no more. */
@@ -98,12 +68,12 @@ static int step(sqlite3_stmt *statement)
 {
 	int code = sqlite3_step(statement);
 
-	return code == SQLITE_ROW ? 1 : error_of(code);
+	return code == SQLITE_ROW ? 1 : sql_error(code);
 }
 
 static int execute(struct store *store, const char *sql)
 {
-	return error_of(sqlite3_exec(store->db, sql, NULL, NULL, NULL));
+	return sql_error(sqlite3_exec(store->db, sql, NULL, NULL, NULL));
 }
 
 /* 's' const char *, 'i' int64_t; from parameter 1 on. */
@@ -119,7 +89,7 @@ static int bind(sqlite3_stmt *statement, const char *types, ...)
 						   SQLITE_TRANSIENT)
 			       : sqlite3_bind_int64(statement, i, va_arg(args, int64_t));
 	va_end(args);
-	return error_of(code);
+	return sql_error(code);
 }
 
 /* Text of a column: no NULL, no zero within, valid UTF-8 without controls, and it fits. */
@@ -424,7 +394,7 @@ int store_open(const char *path, struct store **ret_store, char ret_error[static
 
 	if (!store)
 		return -ENOMEM;
-	r = error_of(sqlite3_open_v2(path, &store->db,
+	r = sql_error(sqlite3_open_v2(path, &store->db,
 				     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
 					     SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE,
 				     NULL));
@@ -451,12 +421,12 @@ int store_open_bytes(const char *name, const void *bytes, size_t len, struct sto
 		return -ENOMEM;
 	}
 	memcpy(copy, bytes, len);
-	r = error_of(sqlite3_open_v2(":memory:", &store->db, SQLITE_OPEN_READWRITE, NULL));
+	r = sql_error(sqlite3_open_v2(":memory:", &store->db, SQLITE_OPEN_READWRITE, NULL));
 	if (!r) {
 		db_configure(store->db);
 		/* Takes the copy over, also on failure. Only a file of an older version is changed,
 		 * and only in memory. */
-		r = error_of(sqlite3_deserialize(store->db, "main", copy, (int64_t)len,
+		r = sql_error(sqlite3_deserialize(store->db, "main", copy, (int64_t)len,
 						 (int64_t)len,
 						 SQLITE_DESERIALIZE_FREEONCLOSE |
 							 SQLITE_DESERIALIZE_RESIZEABLE));
@@ -791,7 +761,7 @@ static int part_save(sqlite3_stmt *statement, const char *key, const struct ka_s
 	r = bind(statement, "sssis", key, section->name, text_hex64(address, section->address),
 		 (int64_t)section->len, digest);
 	if (!r)
-		r = error_of(sqlite3_bind_blob64(statement, 6, packed, len, SQLITE_TRANSIENT));
+		r = sql_error(sqlite3_bind_blob64(statement, 6, packed, len, SQLITE_TRANSIENT));
 	if (!r)
 		r = step(statement);
 	sqlite3_reset(statement);
