@@ -33,7 +33,7 @@ BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -Wall -Wextra -Wer
 	      -Wno-unused-parameter -Iinclude -I.
 
 ACCESS_LIBS := -lbpf -lelf -llzma -lzstd -llz4 -lz -lexpat
-MONITOR_LIBS := -lsystemd -ljansson -lsqlite3 -lsodium -lzstd -lcyaml -lyaml -lcurl -lrdkafka
+MONITOR_LIBS := -lsystemd -ljansson -lsqlite3 -lsodium -lzstd -lcyaml -lyaml -lcurl -lrdkafka -lseccomp
 RPATH := -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib'
 
 bpf_names := $(patsubst bpf/%.bpf.c,%,$(wildcard bpf/*.bpf.c))

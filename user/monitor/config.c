@@ -360,6 +360,7 @@ static int merge(struct config_set *set, const struct config *part)
 
 	merged->interval = part->interval ? part->interval : merged->interval;
 	merged->store = part->store ? part->store : merged->store;
+	merged->user = part->user ? part->user : merged->user;
 	if (part->spool) {
 		merged->spool = &set->spool;
 		set->spool.path = part->spool->path ? part->spool->path : set->spool.path;

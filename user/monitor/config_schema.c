@@ -167,6 +167,7 @@ static const cyaml_schema_field_t spool_fields[] = {
 static const cyaml_schema_field_t fields[] = {
 	TEXT_OPTIONAL(struct config, interval),
 	TEXT_OPTIONAL(struct config, store),
+	TEXT_OPTIONAL(struct config, user),
 	STRINGS(struct config, vmlinux),
 	STRINGS(struct config, vms),
 	STRINGS(struct config, exclude_vms),

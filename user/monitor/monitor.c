@@ -9,6 +9,7 @@
 #include "health.h"
 #include "log.h"
 #include "outputs.h"
+#include "privileges.h"
 #include "report.h"
 #include "sinks/sinks.h"
 #include "store.h"
@@ -31,6 +32,8 @@ enum {
 
 static const uint64_t health_ns = 60 * NS_PER_S;
 static const char pin_path[] = "/sys/fs/bpf/kvmbpf";
+static const char *const pin_paths[] = { pin_path, "/sys/fs/bpf/kvmbpf/maps",
+					 "/sys/fs/bpf/kvmbpf/progs", NULL };
 
 struct monitor;
 
@@ -645,6 +648,20 @@ static enum monitor_exit host_open(struct monitor *monitor)
 	return realtime_settle(monitor);
 }
 
+/* What comes after this, files, sinks and guests, needs less than loading did. */
+static enum monitor_exit privileges_settle(const struct monitor *monitor)
+{
+	const struct ka_feature *pins = feature_find(ka_host_features(monitor->host), "pins");
+	/* It removes them at the end; those of another monitor are not its own. */
+	const bool pinned = pins && pins->state == KA_FEATURE_ON;
+	char error[PRIVILEGES_ERROR_MAX];
+
+	if (!privileges_drop(monitor->options->user, pinned ? pin_paths : NULL, error))
+		return MONITOR_OK;
+	log_error("privileges cannot be given up: %s", error);
+	return MONITOR_FAILURE;
+}
+
 /* Each --vm must mean one VM. One that is not there yet is waited for, but not with --once. */
 static enum monitor_exit selectors_validate(const struct monitor *monitor)
 {
@@ -800,16 +817,18 @@ enum monitor_exit monitor_run(const struct options *options)
 	struct monitor monitor = { .options = options,
 				   .watch = { .interval_ns = options->interval_ns,
 					      .config = options->config } };
-	enum monitor_exit status = symbols_open(&monitor);
+	enum monitor_exit status = host_open(&monitor);
 	int r;
 
+	if (!status)
+		status = privileges_settle(&monitor);
+	if (!status)
+		status = symbols_open(&monitor);
 	if (!status)
 		status = store_start(&monitor);
 	if (!status)
 		status = sd_event_new(&monitor.event) < 0 ? MONITOR_FAILURE
 							  : events_start(&monitor);
-	if (!status)
-		status = host_open(&monitor);
 	if (!status)
 		status = selectors_validate(&monitor);
 	if (!status) {

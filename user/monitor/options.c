@@ -31,6 +31,7 @@ enum option_key {
 	OPTION_NO_REALTIME,
 	OPTION_PROTECT,
 	OPTION_CONFIG,
+	OPTION_USER,
 };
 
 static const struct argp_option option_table[] = {
@@ -64,6 +65,9 @@ static const struct argp_option option_table[] = {
 	  0 },
 	{ "config", OPTION_CONFIG, "FILE", 0,
 	  "Read this configuration and no other; see kvmbpf.yaml(5)", 0 },
+	{ "user", OPTION_USER, "NAME", 0,
+	  "Become this user once the BPF programs are loaded (default: kvmbpf, if there is one)",
+	  0 },
 	{ "once", OPTION_ONCE, NULL, 0, "Check all selected VMs once, and exit", 0 },
 	{ "pretty", OPTION_PRETTY, NULL, 0, "Indent the events: several lines each", 0 },
 	{ "verbose", OPTION_VERBOSE, NULL, 0, "Say more on stderr", 0 },
@@ -165,6 +169,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 	case OPTION_CONFIG:
 		options->config_file = arg;
 		return 0;
+	case OPTION_USER:
+		options->user = arg;
+		return 0;
 	case OPTION_ONCE:
 		options->once = true;
 		return 0;
@@ -223,6 +230,7 @@ static int options_configure(struct options *options)
 	}
 	if (!options->store)
 		options->store = config->store ? config->store : "/var/lib/kvmbpf/store.db";
+	options->user = options->user ? options->user : config->user;
 	if (!options->symbol_files.count)
 		list_default(&options->symbol_files, &config->vmlinux);
 	realtime_configure(options, config);

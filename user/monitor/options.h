@@ -21,6 +21,7 @@ struct options {
 	struct string_list vms, excluded, symbol_files, references;
 	const char *store, *output; /* output NULL: stdout, unless there are other sinks */
 	const char *reference_key;  /* NULL: references need no signature */
+	const char *user;	    /* to become; NULL: "kvmbpf" if there is one */
 	const char *config_file;    /* NULL: those of the system */
 	bool once, pretty, version;
 	enum { REALTIME_AUTO, REALTIME_ON, REALTIME_OFF } realtime;
