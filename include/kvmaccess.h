@@ -842,8 +842,9 @@ struct ka_text_boot {
 	uint64_t constant[KA_PATCH_KINDS]; /* of KA_PATCH_RUNTIME_*, one for all places; 0: not seen */
 	/*
 	 * Reads the guest's memory at a link-time address, also outside of the image: the thunks that
-	 * indirect branches are sent through against ITS, and the trampolines that the calls of a
-	 * static call agree with. NULL: the former are differences, the latter are not looked at.
+	 * indirect branches are sent through against ITS, ftrace's trampolines, and those that the
+	 * calls of a static call agree with. NULL: the former two are differences, the latter are
+	 * not looked at.
 	 */
 	int (*read)(void *ctx, uint64_t address, void *buf, size_t len);
 	void *ctx;
@@ -851,8 +852,8 @@ struct ka_text_boot {
 
 /*
  * The text of a kernel build with all places that the kernel patches; borrows the reference. Takes
- * a quarter of a second. -ENODATA: no text, or no relocations (a vmlinux); -EBADMSG: its lists of
- * places do not fit it.
+ * a quarter of a second. -ENODATA: no text, no relocations (a vmlinux), or no
+ * names of the lists of places (Debian's 32-bit kernels); -EBADMSG: those lists do not fit the text.
  */
 int ka_text_create(const struct ka_reference *reference, struct ka_text **ret_text);
 void ka_text_free(struct ka_text *text);

@@ -215,7 +215,7 @@ static void ftrace_is_accepted(void)
 	for (size_t n = 0; (site = sample(KA_PATCH_FTRACE, n)); n++) {
 		put(site, nop, sizeof(nop));
 		clean(site, "nop");
-		put_branch(site, 0xe8, judge.ftrace_regs_caller);
+		put_branch(site, 0xe8, judge.ftrace[1].start);
 		clean(site, "ftrace_regs_caller");
 		put_branch(site, 0xe8, 0xffffffffc0001000);
 		cr_expect_eq(compare_site(site), 1);

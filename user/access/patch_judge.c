@@ -24,6 +24,8 @@ enum {
 	BRANCH_BYTES = 5,
 	THUNK_BYTES = 32,
 	ITS_THUNK_BYTES = 64,
+	TRAMPOLINE_MAX = 512,
+	OPS_LOAD_BYTES = 7,
 	CODE_MAX = 255,
 };
 
@@ -37,7 +39,11 @@ struct code {
 	struct ka_text_boot *boot;
 	uint64_t source, place;
 	const uint8_t *guest;
+	bool copied; /* with the alternatives in it as they were chosen */
 };
+
+static bool code_matches(const struct code *code, size_t source_len, size_t len);
+static bool alternative(const struct code *code, const struct patch_site *site);
 
 /* ---- the image ----------------------------------------------------------------------------- */
 
@@ -310,7 +316,7 @@ static bool trampoline_function(const struct code *code, uint64_t trampoline,
 				uint64_t *ret_function)
 {
 	uint8_t bytes[BRANCH_BYTES];
-	const struct code there = { code->judge, code->boot, trampoline, trampoline, bytes };
+	const struct code there = { code->judge, code->boot, trampoline, trampoline, bytes, false };
 
 	if (!trampoline || !code->boot->read ||
 	    code->boot->read(code->boot->ctx, trampoline, bytes, sizeof(bytes)))
@@ -363,14 +369,70 @@ static bool jump_label(const struct code *code, uint64_t label, size_t len)
 	       target == label;
 }
 
+/* A copy of code that lies elsewhere, from `from` up to `to` in the image. */
+static bool copy_matches(const struct code *copy, uint64_t from, uint64_t to)
+{
+	const struct code part = { copy->judge,
+				   copy->boot,
+				   from,
+				   copy->place + (from - copy->source),
+				   copy->guest + (from - copy->source),
+				   true };
+
+	return to >= from && to - from <= CODE_MAX && code_matches(&part, to - from, to - from);
+}
+
+/* Loads what lies behind the trampoline and its return: the user's struct ftrace_ops. */
+static bool ops_load(const uint8_t *bytes, uint64_t rest)
+{
+	uint64_t behind = get32(bytes + 3) - rest;
+
+	return bytes[0] == 0x48 && bytes[1] == 0x8b && bytes[2] == 0x15 && behind >= 1 &&
+	       behind <= BRANCH_BYTES;
+}
+
+/* What the copy does not have as it stands in the image: who uses it. */
+static bool trampoline_user(const struct code *copy, const struct patch_ftrace *ftrace)
+{
+	uint64_t op = ftrace->op - ftrace->start, call = ftrace->call - ftrace->start, function;
+	const struct code caller = { copy->judge,	 copy->boot,	     ftrace->call,
+				     copy->place + call, copy->guest + call, false };
+
+	return ops_load(copy->guest + op, ftrace->end - ftrace->op - OPS_LOAD_BYTES) &&
+	       branches(&caller, OP_CALL, &function) && function_name(copy->judge, function) &&
+	       (!ftrace->jmp || is_nops(copy->guest + (ftrace->jmp - ftrace->start), 2));
+}
+
+/* create_trampoline(): ftrace's code with the call of one user in it, which is the kernel's. */
+static bool is_trampoline_of(const struct code *code, uint64_t target,
+			     const struct patch_ftrace *ftrace)
+{
+	uint8_t bytes[TRAMPOLINE_MAX];
+	const struct code copy = { code->judge, code->boot, ftrace->start, target, bytes, true };
+	uint64_t jmp = ftrace->jmp ? ftrace->jmp : ftrace->end;
+
+	if (!ftrace->end || !code->boot->read ||
+	    code->boot->read(code->boot->ctx, target, bytes, ftrace->end - ftrace->start))
+		return false;
+	return trampoline_user(&copy, ftrace) && copy_matches(&copy, ftrace->start, ftrace->op) &&
+	       copy_matches(&copy, ftrace->op + OPS_LOAD_BYTES, ftrace->call) &&
+	       copy_matches(&copy, ftrace->call + BRANCH_BYTES, jmp) &&
+	       (!ftrace->jmp || copy_matches(&copy, jmp + 2, ftrace->end));
+}
+
 static bool ftrace(const struct code *code)
 {
 	uint64_t target;
 
 	if (!memcmp(code->guest, nop5, 5) || !memcmp(code->guest, nop5_k8, 5))
 		return true;
-	return branches(code, OP_CALL, &target) &&
-	       (target == code->judge->ftrace_caller || target == code->judge->ftrace_regs_caller);
+	if (!branches(code, OP_CALL, &target))
+		return false;
+	for (size_t i = 0; i < PATCH_FTRACE_CALLERS; i++)
+		if (target == code->judge->ftrace[i].start ||
+		    is_trampoline_of(code, target, &code->judge->ftrace[i]))
+			return true;
+	return false;
 }
 
 static bool ftrace_call(const struct code *code)
@@ -395,6 +457,8 @@ static bool is_hypervisor_function(const struct patch_judge *judge, uint64_t add
 		"__raw_callee_save___pv",
 		"__raw_callee_save_xen",
 		"__raw_callee_save_hv",
+		"hyperv_",
+		"tlb_remove_table",
 	};
 	const char *name = function_name(judge, address);
 
@@ -501,8 +565,6 @@ static bool runtime_constant(const struct code *code, enum ka_patch_kind kind, s
 
 /* ---- code with all that is patched in it ----------------------------------------------------- */
 
-static bool code_matches(const struct code *code, size_t source_len, size_t len);
-
 /* What stands in one place of the code, be it moved to a replacement's place or not. */
 static bool site_matches(const struct code *code, const struct patch_site *site)
 {
@@ -539,6 +601,8 @@ static bool site_matches(const struct code *code, const struct patch_site *site)
 	case KA_PATCH_ENDBR:
 		return !memcmp(code->guest, endbr_poison[0], 4) ||
 		       !memcmp(code->guest, endbr_poison[1], 4);
+	case KA_PATCH_ALTERNATIVE:
+		return alternative(code, site);
 	case KA_PATCH_RUNTIME_SHIFT:
 	case KA_PATCH_RUNTIME_POINTER:
 	case KA_PATCH_RUNTIME_LIMIT:
@@ -548,15 +612,18 @@ static bool site_matches(const struct code *code, const struct patch_site *site)
 	}
 }
 
-/* The sites at an address, without alternatives; how many bytes one of them accounts for. */
+/*
+ * The sites at an address; how many bytes one of them accounts for. Alternatives only in a copy:
+ * where they are, it is they who ask.
+ */
 static size_t sites_match(const struct code *code, size_t room)
 {
 	const struct patch_sites *sites = &code->judge->sites;
 
 	for (size_t i = patch_sites_from(sites, code->source);
 	     i < sites->count && sites->site[i].address == code->source; i++)
-		if (sites->site[i].kind != KA_PATCH_ALTERNATIVE && sites->site[i].length <= room &&
-		    site_matches(code, &sites->site[i]))
+		if ((sites->site[i].kind != KA_PATCH_ALTERNATIVE || code->copied) &&
+		    sites->site[i].length <= room && site_matches(code, &sites->site[i]))
 			return sites->site[i].length;
 	return 0;
 }
@@ -616,7 +683,7 @@ static bool insn_matches(const struct code *code, const struct insn *insn, const
 	if ((expected[0] == OP_LOCK || expected[0] == OP_DS) &&
 	    (guest[0] == OP_LOCK || guest[0] == OP_DS)) {
 		const struct code lock = { judge, code->boot, code->source + at, code->place + at,
-					   guest };
+					   guest, false };
 
 		return sites_match(&lock, 1) && !memcmp(expected + 1, guest + 1, insn->length - 1u);
 	}
@@ -651,8 +718,12 @@ static bool code_matches(const struct code *code, size_t source_len, size_t len)
 		return false;
 	memset(block + source_len, 0x90, len - source_len);
 	for (size_t at = 0; at < len;) {
-		const struct code here = { judge, code->boot, code->source + at, code->place + at,
-					   code->guest + at };
+		const struct code here = { judge,
+					   code->boot,
+					   code->source + at,
+					   code->place + at,
+					   code->guest + at,
+					   code->copied };
 		size_t done = at < source_len ? sites_match(&here, source_len - at) : 0;
 
 		if (!done) {
@@ -681,11 +752,13 @@ static bool direct_call(const struct code *code, size_t len)
 static bool alternative(const struct code *code, const struct patch_site *site)
 {
 	const struct patch_alternative *alternative = &code->judge->sites.alternative[site->index];
+	struct code original = *code;
 
-	if (code_matches(code, site->length, site->length))
+	original.copied = false;
+	if (code_matches(&original, site->length, site->length))
 		return true;
 	for (unsigned int i = 0; i < site->count; i++) {
-		struct code moved = *code;
+		struct code moved = original;
 
 		moved.source = alternative[i].replacement;
 		if (alternative[i].direct_call
@@ -700,7 +773,7 @@ static bool alternative(const struct code *code, const struct patch_site *site)
 bool patch_accepts(const struct patch_judge *judge, struct ka_text_boot *boot,
 		   const struct patch_site *site, const uint8_t *bytes)
 {
-	struct code code = { judge, boot, site->address, site->address, bytes };
+	struct code code = { judge, boot, site->address, site->address, bytes, false };
 
 	switch (site->kind) {
 	case KA_PATCH_ALTERNATIVE:
@@ -741,6 +814,34 @@ static void find_return_thunks(struct patch_judge *judge)
 	}
 }
 
+/* Symbols that do not follow each other closely are none of one piece of code. */
+static void find_ftrace(struct patch_judge *judge)
+{
+	static const char *const names[PATCH_FTRACE_CALLERS][5] = {
+		{ "ftrace_caller", "ftrace_caller_op_ptr", "ftrace_call", NULL,
+		  "ftrace_caller_end" },
+		{ "ftrace_regs_caller", "ftrace_regs_caller_op_ptr", "ftrace_regs_call",
+		  "ftrace_regs_caller_jmp", "ftrace_regs_caller_end" },
+	};
+
+	for (size_t i = 0; i < PATCH_FTRACE_CALLERS; i++) {
+		struct patch_ftrace ftrace = {
+			.start = symbol(judge->reference, names[i][0]),
+			.op = symbol(judge->reference, names[i][1]),
+			.call = symbol(judge->reference, names[i][2]),
+			.jmp = names[i][3] ? symbol(judge->reference, names[i][3]) : 0,
+			.end = symbol(judge->reference, names[i][4]),
+		};
+		uint64_t last = ftrace.jmp ? ftrace.jmp : ftrace.end - 2;
+
+		if (ftrace.op < ftrace.start || ftrace.call < ftrace.op + OPS_LOAD_BYTES ||
+		    last < ftrace.call + BRANCH_BYTES || ftrace.end < last + 2 ||
+		    ftrace.end - ftrace.start > TRAMPOLINE_MAX)
+			ftrace.end = 0;
+		judge->ftrace[i] = ftrace;
+	}
+}
+
 int patch_judge_create(const struct ka_reference *reference, struct patch_judge *ret_judge)
 {
 	struct patch_judge judge = {
@@ -758,14 +859,15 @@ int patch_judge_create(const struct ka_reference *reference, struct patch_judge 
 		.jump_thunks = symbol(reference, "__x86_indirect_jump_thunk_array"),
 		.its_thunks = symbol(reference, "__x86_indirect_its_thunk_array"),
 		.static_call_return = symbol(reference, "__static_call_return"),
-		.ftrace_caller = symbol(reference, "ftrace_caller"),
-		.ftrace_regs_caller = symbol(reference, "ftrace_regs_caller"),
 	};
 	int err;
 
-	if (!judge.text || !judge.relocs_32 || !judge.relocs_32->len)
+	/* Where data has no names, most lists of places are not found. */
+	if (!judge.text || !judge.relocs_32 || !judge.relocs_32->len ||
+	    !reference_find(reference, "jump_table"))
 		return -ENODATA;
 	find_return_thunks(&judge);
+	find_ftrace(&judge);
 	err = patch_sites_create(reference, &judge.sites);
 	if (err)
 		return err;

@@ -5,7 +5,13 @@
 
 #include "patch_sites.h"
 
-enum { PATCH_RETURN_THUNKS_MAX = 16 };
+enum { PATCH_RETURN_THUNKS_MAX = 16, PATCH_FTRACE_CALLERS = 2 };
+
+/* Code that ftrace sends functions through, and copies for its users; jmp 0: it has none; end 0: it
+ * is not known how it is copied. */
+struct patch_ftrace {
+	uint64_t start, op, call, jmp, end;
+};
 
 /* A kernel build, and what its symbols say about patching. All addresses are link-time. */
 struct patch_judge {
@@ -18,7 +24,8 @@ struct patch_judge {
 	uint64_t thunk, call_thunks, jump_thunks, its_thunks;
 	uint64_t return_thunk[PATCH_RETURN_THUNKS_MAX];
 	size_t return_thunks;
-	uint64_t static_call_return, ftrace_caller, ftrace_regs_caller;
+	uint64_t static_call_return;
+	struct patch_ftrace ftrace[PATCH_FTRACE_CALLERS];
 };
 
 int patch_judge_create(const struct ka_reference *reference, struct patch_judge *ret_judge);
