@@ -169,6 +169,34 @@ Test(reference, debian_6_12_tells_all_of_its_tables)
 	image_tells_all("6.12");
 }
 
+/* Its data has no names: the tables are found by what they hold. */
+Test(reference, debian_6_1_686_tells_all_of_its_tables)
+{
+	static const char path[] = "build/lab/pkgs/vmlinuz-686";
+	struct ka_reference *reference;
+	uint64_t handlers[KA_SYSCALLS_MAX], offset;
+	const uint8_t *gdt;
+	struct ka_gate gate;
+	size_t count = 0;
+
+	if (access(path, R_OK))
+		cr_skip_test("%s is not there: make lab brings it", path);
+	cr_assert_eq(ka_reference_derive(path, &reference), 0);
+	cr_assert_eq(ka_reference_syscalls(reference, KA_SYSCALL_NATIVE, handlers, KA_SYSCALLS_MAX,
+					   &count),
+		     0);
+	cr_expect_geq(count, 450);
+	cr_expect_str_eq(ka_symbols_name(ka_reference_symbols(reference), handlers[3], &offset),
+			 "__ia32_sys_read");
+	for (unsigned int vector = 0; vector < KA_IDT_MAX; vector++)
+		cr_expect_eq(ka_reference_gate(reference, vector, &gate), 0, "gate %u", vector);
+	cr_assert_eq(ka_reference_gate(reference, 8, &gate), 0);
+	cr_expect_eq(gate.selector, 0xf8, "the double fault is a task of its own");
+	cr_assert_eq(ka_reference_gdt(reference, &gdt, &count), 0);
+	cr_expect_eq(count, 256);
+	ka_reference_free(reference);
+}
+
 Test(reference, what_is_no_kernel_is_refused)
 {
 	struct ka_reference *reference;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "elfimage.h"
+#include "reference_unnamed.h"
 #include "symbols.h"
 #include "symbols_build.h"
 #include "sysmap.h"
@@ -143,6 +144,25 @@ uint64_t reference_address(const struct ka_reference *reference, uint32_t word)
 	return ka_symbols_64bit(reference->symbols) ? (uint64_t)(int32_t)word : word;
 }
 
+/* Kernels without CONFIG_KALLSYMS_ALL, such as Debian's 32-bit ones, name no data. */
+static int add_unnamed(struct ka_reference *reference, const struct vmlinux *image)
+{
+	int (*const find[])(const struct ka_reference *reference, const struct vmlinux *image,
+			    struct ka_section *ret_section) = {
+		reference_find_syscalls,
+		reference_find_idts,
+		reference_find_gdt,
+	};
+	struct ka_section section;
+	int err = 0;
+
+	for (size_t i = 0; !err && i < sizeof(find) / sizeof(find[0]); i++)
+		if (!find[i](reference, image, &section))
+			err = section_add(reference, section.name, section.address, section.bytes,
+					  section.len);
+	return err;
+}
+
 static bool is_relocated(const struct ka_reference *reference, uint64_t address)
 {
 	for (size_t i = 0; i < sizeof(relocated_sections) / sizeof(relocated_sections[0]); i++) {
@@ -267,6 +287,8 @@ int ka_reference_derive(const char *path, struct ka_reference **ret_reference)
 	err = add_file_sections(reference, &image);
 	if (!err)
 		err = add_symbol_ranges(reference, &image);
+	if (!err)
+		err = add_unnamed(reference, &image);
 	if (!err)
 		err = add_all_relocs(reference, &image);
 	if (!err)

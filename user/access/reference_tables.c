@@ -16,7 +16,8 @@ enum {
 	KERNEL_CS_64 = 0x10,
 	KERNEL_CS_32 = 0x60,
 	GATE_INTERRUPT = 14,
-	GDT_BYTES = 128,
+	GDT_BYTES_64 = 128,
+	GDT_BYTES_32 = 256,
 	PUSH_IMM8 = 0x6a,
 };
 
@@ -61,11 +62,12 @@ int ka_reference_gdt(const struct ka_reference *reference, const uint8_t **ret_b
 		     size_t *ret_len)
 {
 	const struct ka_section *page = reference_find(reference, "gdt_page");
+	size_t len = ka_symbols_64bit(reference->symbols) ? GDT_BYTES_64 : GDT_BYTES_32;
 
-	if (!page || page->len < GDT_BYTES)
+	if (!page || page->len < len)
 		return -ENODATA;
 	*ret_bytes = page->bytes;
-	*ret_len = GDT_BYTES;
+	*ret_len = len;
 	return 0;
 }
 

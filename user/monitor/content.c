@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { IMAGE_MAX_32 = 512 << 20 };
+
 const char *content_object_name(enum content_object object)
 {
 	static const char *const names[CONTENT_OBJECTS] = { "gdt", "idt", "syscall",
@@ -156,7 +158,9 @@ void content_take_reference(struct content *content, const struct ka_reference *
 	text_clean(content->release, sizeof(content->release), ka_reference_release(reference));
 	strcpy(content->trust, "reference");
 	ka_symbols_find(kernel.symbols, "_text", &kernel.base);
-	ka_symbols_find(kernel.symbols, "_end", &kernel.image_end);
+	/* 32-bit kernels do not name their end; nothing else lies within that far. */
+	if (ka_symbols_find(kernel.symbols, "_end", &kernel.image_end))
+		kernel.image_end = kernel.base + IMAGE_MAX_32;
 	if (!ka_reference_gdt(reference, &gdt, &count))
 		content_take_gdt(content, gdt_layout(content->long_mode, (uint32_t)count - 1), gdt,
 				 count);
