@@ -576,6 +576,18 @@ int ka_symbols_vmcoreinfo(const struct ka_symbols *symbols, uint64_t *ret_gpa);
 size_t ka_symbols_count(const struct ka_symbols *symbols);
 bool ka_symbols_64bit(const struct ka_symbols *symbols);
 
+struct ka_symbol_difference {
+	char name[64];             /* cut to fit */
+	uint64_t address, other;   /* link-time: of `symbols`, of `others` */
+};
+
+/*
+ * Symbols of the kernel image that stand elsewhere in `others` than in `symbols`, where both have
+ * them: a guest that lies about its own. Returns how many, and fills at most `max`.
+ */
+size_t ka_symbols_compare(const struct ka_symbols *symbols, const struct ka_symbols *others,
+			  struct ka_symbol_difference *differences, size_t max);
+
 /*
  * Where the guest's kernel lies, and under what name. Plain data: copy it freely. `symbols` is
  * borrowed.

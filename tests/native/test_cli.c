@@ -171,25 +171,6 @@ Test(cli, exit_status_names_the_class_of_failure)
 	cr_expect_eq(run("regs %d", t.vm.pid), 5);
 }
 
-Test(cli, configuration_is_checked_with_file_and_line)
-{
-	char path[] = "/tmp/kvmbpf-cli-XXXXXX";
-	FILE *file = fdopen(mkstemp(path), "w");
-
-	fputs("interval: 2s\n", file);
-	fflush(file);
-	cr_expect_eq(run("config check %s", path), 0);
-	expect_output(path);
-	cr_expect_eq(run("config show %s", path), 0);
-	expect_output("interval: 2s");
-	fputs("interwal: 2s\n", file);
-	fclose(file);
-	cr_expect_eq(run("-j config check %s", path), 2);
-	expect_output(":2: ");
-	cr_expect_eq(run("config check /nonexistent/file"), 1);
-	unlink(path);
-}
-
 Test(cli, errors_are_json_too)
 {
 	cr_expect_eq(run("--no-such-option -j"), 2);

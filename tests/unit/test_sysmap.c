@@ -245,3 +245,29 @@ Test(names, empty_table_finds_nothing)
 	cr_assert(eq(ptr, (void *)ka_symbols_name(symbols, 0, &offset), NULL));
 	cr_assert(eq(str, (char *)ka_symbols_release(symbols), ""));
 }
+
+Test(names, what_two_tables_say_of_a_name_is_compared)
+{
+	struct ka_symbols *file;
+	struct ka_symbol_difference difference = { 0 };
+
+	cr_assert(eq(int, parse("0000000000001000 A percpu\nffffffff81000000 T _text\n"
+				"ffffffff81000100 t helper\nffffffff81000200 t helper\n"
+				"ffffffff81000300 T handler\nffffffff82000000 B _end\n"),
+		     0));
+	file = symbols;
+	symbols = NULL;
+	/* Per-CPU offsets, names that the file lacks, and one of several places are no lie. */
+	cr_assert(eq(int, parse("0000000000002000 A percpu\nffffffff81000000 T _text\n"
+				"ffffffff81000200 t helper\nffffffff81000280 t unknown\n"
+				"ffffffff81000300 T handler\nffffffff82000000 B _end\n"),
+		     0));
+	cr_expect(eq(sz, ka_symbols_compare(file, symbols, &difference, 1), 0));
+	cr_assert(eq(int, parse("ffffffff81000000 T _text\nffffffff81000180 t helper\n"
+				"ffffffff81000340 T handler\nffffffff82000000 B _end\n"),
+		     0));
+	cr_expect(eq(sz, ka_symbols_compare(file, symbols, &difference, 1), 2));
+	cr_expect(eq(str, difference.name, "helper"));
+	cr_expect(eq(u64, difference.other, 0xffffffff81000180));
+	ka_symbols_free(file);
+}

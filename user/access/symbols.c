@@ -86,15 +86,13 @@ static bool is_artifact(const char *name)
 /* Names that the linker script gives to the borders of sections. */
 static bool is_boundary(const char *name, size_t len)
 {
-	static const char *const names[] = { "_text",	   "_stext", "_sinittext",
-					     "_sdata",	   "_sbss",  "__init_begin",
-					     "__init_end", NULL };
+	static const char *const names[] = { "_text", "_stext",	      "_sinittext", "_sdata",
+					     "_sbss", "__init_begin", "__init_end", NULL };
 
 	if (ends_with(name, len, "_start") || ends_with(name, len, "_end"))
 		return true;
-	return name[0] == '_' &&
-	       (is_one_of(name, names) || starts_with(name, "__start_") ||
-		starts_with(name, "__stop_") || starts_with(name, "__end_"));
+	return name[0] == '_' && (is_one_of(name, names) || starts_with(name, "__start_") ||
+				  starts_with(name, "__stop_") || starts_with(name, "__end_"));
 }
 
 static enum rank symbol_rank(char type, const char *name, size_t len)
@@ -413,6 +411,51 @@ int ka_symbols_find(const struct ka_symbols *symbols, const char *name, uint64_t
 		return -ENOENT;
 	*ret_addr = found->addr;
 	return 0;
+}
+
+/* Has it this name at this address? *ret_other: where else; 0: nowhere. */
+static bool stands_at(const struct ka_symbols *symbols, const char *name, uint64_t addr,
+		      uint64_t *ret_other)
+{
+	uint32_t i = NONE;
+
+	*ret_other = 0;
+	if (symbols->by_name)
+		i = symbols->by_name[name_hash(name) & symbols->by_name_mask];
+	for (; i != NONE; i = symbols->next[i]) {
+		const struct symbol *symbol = &symbols->symbols[i];
+
+		if (strcmp(symbol_name(symbols, symbol), name))
+			continue;
+		if (symbol->addr == addr)
+			return true;
+		*ret_other = symbol->addr;
+	}
+	return false;
+}
+
+size_t ka_symbols_compare(const struct ka_symbols *symbols, const struct ka_symbols *others,
+			  struct ka_symbol_difference *differences, size_t max)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i < others->count; i++) {
+		const struct symbol *symbol = &others->symbols[i];
+		const char *name = symbol_name(others, symbol);
+		uint64_t address;
+
+		if (is_absolute(symbol) || !in_kernel_half(others, symbol->addr) ||
+		    stands_at(symbols, name, symbol->addr, &address) || !address)
+			continue;
+		if (found < max) {
+			differences[found].address = address;
+			differences[found].other = symbol->addr;
+			snprintf(differences[found].name, sizeof(differences[found].name), "%s",
+				 name);
+		}
+		found++;
+	}
+	return found;
 }
 
 const char *ka_symbols_name(const struct ka_symbols *symbols, uint64_t addr, uint64_t *ret_offset)

@@ -94,6 +94,7 @@ static int look_init(struct look *look, struct cli *cli, struct store *store)
 static void look_deinit(struct look *look)
 {
 	guest_free(look->guest);
+	references_free(look->watch.references);
 	json_decref(look->baseline);
 	json_decref(look->differences);
 }
@@ -104,8 +105,9 @@ static json_t *checks_json(const struct guest *guest)
 
 	for (size_t i = 0; i < guest->vcpu_count; i++)
 		for (int check = 0; check < CHECKS; check++)
-			json_array_append_new(array,
-					      report_check_state(guest, &guest->vcpus[i], check));
+			if (guest_has_check(guest, check))
+				json_array_append_new(array, report_check_state(
+					guest, &guest->vcpus[i], check));
 	return array;
 }
 
@@ -138,7 +140,11 @@ static int look_run(struct look *look)
 	look->watch.stream = &look->stream;
 	look->stream.ctx = look;
 	look->cli->vm = NULL;
-	err = guest_new(&look->watch, vm, &look->guest);
+	err = references_new(look->watch.store, &look->watch.references);
+	if (err)
+		ka_close(vm);
+	else
+		err = guest_new(&look->watch, vm, &look->guest);
 	if (err)
 		return cli_fail_errno(look->cli, err, "the VM");
 	while (!code && look->guest->phase != GUEST_WATCHED && clock_mono() < deadline)

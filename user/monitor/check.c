@@ -12,6 +12,8 @@ const struct check checks[CHECKS] = {
 				  "TA0005" },
 	/* T1562 was merged into T1685, tactic TA0112, in ATT&CK v19. */
 	[CHECK_CR0_WP] = { "KVMBPF-CR0WP-001", "cr0_wp", SEVERITY_HIGH, "T1685", "TA0112" },
+	[CHECK_TEXT] = { "KVMBPF-TEXT-001", "text", SEVERITY_CRITICAL, "T1014", "TA0005" },
+	[CHECK_SYMBOLS] = { "KVMBPF-SYMBOLS-001", "symbols", SEVERITY_HIGH, "T1014", "TA0005" },
 };
 
 bool check_protectable(const char *word, enum check_id *ret_check)

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum check_id { CHECK_GDT, CHECK_IDT, CHECK_SYSCALL_TABLE, CHECK_CR0_WP, CHECKS };
+enum check_id { CHECK_GDT, CHECK_IDT, CHECK_SYSCALL_TABLE, CHECK_CR0_WP, CHECK_TEXT, CHECK_SYMBOLS, CHECKS };
 
 enum severity {
 	SEVERITY_INFO = 1,

@@ -144,6 +144,8 @@ static const cyaml_schema_field_t check_fields[] = {
 	CHECK("idt", CHECK_IDT),
 	CHECK("syscall_table", CHECK_SYSCALL_TABLE),
 	CHECK("cr0_wp", CHECK_CR0_WP),
+	CHECK("text", CHECK_TEXT),
+	CHECK("symbols", CHECK_SYMBOLS),
 	CYAML_FIELD_END,
 };
 

@@ -17,6 +17,8 @@ enum object_kind {
 	OBJECT_GDTR,
 	OBJECT_IDTR,
 	OBJECT_SYSCALL_TABLE,
+	OBJECT_TEXT,
+	OBJECT_SYMBOL,
 };
 
 enum { OBJECT_SHARED = -1 };
@@ -27,7 +29,7 @@ struct object_key {
 	enum object_kind kind;
 	int table;	    /* enum ka_syscall_table_kind, else 0 */
 	int vcpu;	    /* OBJECT_SHARED: one object for all vCPUs */
-	unsigned int index; /* of the entry; 0 where there is one object only */
+	unsigned int index; /* of the entry, or offset in the text; 0: there is one only */
 };
 
 /* Where a table lies. */
@@ -45,6 +47,12 @@ struct difference {
 	struct place expected_place, observed_place; /* a table that moved */
 	bool long_mode;
 	bool outside_text;	 /* unchanged, but its handler is outside of the kernel's text */
+	/* Kernel text: why the kernel itself patches this place, how many bytes differ, and where
+	 * a branch that stands there leads. */
+	const char *patch;
+	uint32_t len;
+	uint64_t target;
+	char name[64]; /* of a symbol */
 	const char *detected_by; /* "poll", "push" */
 };
 

@@ -24,6 +24,8 @@ const char *object_kind_name(enum object_kind kind)
 		[OBJECT_GDTR] = "gdtr",
 		[OBJECT_IDTR] = "idtr",
 		[OBJECT_SYSCALL_TABLE] = "syscall_table",
+		[OBJECT_TEXT] = "text",
+		[OBJECT_SYMBOL] = "symbol",
 	};
 
 	return names[kind];
@@ -155,6 +157,7 @@ bool finding_sweep(struct finding_table *table, const struct finding_scope *scop
 		if (finding->round == table->round || object->check != scope->check ||
 		    object->vcpu != scope->vcpu ||
 		    (scope->table >= 0 && object->table != scope->table) ||
+		    (scope->to && (object->index < scope->from || object->index >= scope->to)) ||
 		    object_is_place(object->kind) != scope->registers)
 			continue;
 		*ret_finding = *finding;

@@ -379,7 +379,7 @@ bool guest_complete(const struct guest *guest)
 {
 	for (size_t i = 0; i < guest->vcpu_count; i++)
 		for (int check = 0; check < CHECKS; check++)
-			if (!guest->policy.off[check] &&
+			if (!guest->policy.off[check] && guest_has_check(guest, check) &&
 			    !coverage_seen(guest->vcpus[i].coverage[check].state))
 				return false;
 	return guest->vcpu_count;

@@ -105,6 +105,25 @@ struct tracked_range {
 	bool protect;
 };
 
+enum { TEXT_DIFFERENCES_MAX = 32 };
+
+/* The part of the kernel's text that is at hand. All addresses are link-time. */
+struct guest_text {
+	const struct ka_text *text; /* NULL: no reference of this build */
+	struct ka_text_boot boot;
+	uint64_t start, end;	   /* of the whole text */
+	uint64_t from, to;	   /* of the part */
+	uint64_t address;	   /* of `bytes` */
+	uint32_t len;
+	uint8_t *bytes;
+	uint64_t next;		   /* where the next part begins */
+	uint64_t cycle;		   /* in which the part was chosen */
+	size_t piece;		   /* in the reader; SIZE_MAX: not read */
+	int error;
+	struct ka_text_difference differences[TEXT_DIFFERENCES_MAX];
+	size_t count;
+};
+
 struct guest {
 	const struct watch *watch;
 	struct ka_vm *vm;
@@ -131,6 +150,8 @@ struct guest {
 	struct ka_symbols *own_symbols; /* from its memory, where no file fits */
 	struct guest_modules modules;
 	const struct ka_reference *reference; /* of its build; `kernel` has its symbols */
+	struct guest_text text;
+	bool symbols_compared; /* the guest's own with those of a file or reference, in this boot */
 	unsigned int searches;		/* of its memory, in vain, in this boot */
 	uint64_t search_cycle;		/* not before this one again */
 	struct guest_table table[SYSCALL_TABLES];
@@ -211,7 +232,30 @@ const char *tracking_name(enum tracking_state state);
 /* Can writes to this check's objects be tracked? */
 bool check_is_tracked(enum check_id check);
 
+/* guest_text.c: the kernel's text. */
+/* Takes the text of the reference, if there is one, for a new baseline. */
+void guest_text_prepare(struct guest *guest);
+/* Looks at all of it. */
+void guest_text_begin(struct guest *guest);
+void guest_text_drop(struct guest *guest);
+/* A part of it, among what a scan reads. */
+void guest_text_add(struct guest *guest);
+void guest_text_collect(struct guest *guest);
+
+/* Is this check made of this guest? Kernel text is, where there is a reference; its symbols are, where
+ * they are known from elsewhere. */
+static inline bool guest_has_check(const struct guest *guest, int check)
+{
+	if (check == CHECK_SYMBOLS)
+		return guest->symbols_compared;
+	return check != CHECK_TEXT || guest->text.text;
+}
+
 /* guest_judge.c: comparisons. */
+/* Of the part of the text that was read outside of a cycle. */
+void guest_judge_text(struct guest *guest);
+/* Once a boot: does the guest say the same about its symbols as the file or reference? */
+void guest_judge_symbols(struct guest *guest);
 bool guest_differs(const struct guest *guest);
 void guest_judge(struct guest *guest);
 void guest_judge_pushed(struct guest *guest, struct guest_vcpu *vcpu, uint32_t changed);

@@ -12,6 +12,9 @@
 #include <errno.h>
 #include <string.h>
 
+/* Of symbols that a guest lies about, so many are told. */
+enum { SYMBOL_DIFFERENCES_MAX = 8 };
+
 /* One look at a guest. */
 struct look {
 	struct guest *guest;
@@ -63,15 +66,21 @@ static void look_spare_written(struct look *look)
 }
 
 /* What this look has seen to be in order again. */
+static void look_sweep_scope(struct look *look, const struct finding_scope *scope)
+{
+	struct finding finding;
+
+	while (finding_sweep(&look->guest->findings, scope, &finding))
+		report_restored(look->guest, &finding, "baseline", look->real_ns, look->mono_ns);
+}
+
 static void look_sweep(struct look *look, enum check_id check, int vcpu, int table, bool registers)
 {
 	const struct finding_scope scope = {
 		.check = check, .vcpu = vcpu, .table = table, .registers = registers
 	};
-	struct finding finding;
 
-	while (finding_sweep(&look->guest->findings, &scope, &finding))
-		report_restored(look->guest, &finding, "baseline", look->real_ns, look->mono_ns);
+	look_sweep_scope(look, &scope);
 }
 
 static void look_done(struct look *look, struct guest_vcpu *vcpu, enum check_id check,
@@ -337,6 +346,125 @@ static void judge_syscalls(struct look *look, struct guest_vcpu *vcpu, int error
 	look_done(look, vcpu, CHECK_SYSCALL_TABLE, COVERAGE_OBSERVED, NULL);
 }
 
+/* ---- kernel text --------------------------------------------------------------------------- */
+
+static void judge_text_difference(struct look *look, const struct guest_vcpu *vcpu,
+				  const struct ka_text_difference *found)
+{
+	struct guest *guest = look->guest;
+	struct ka_translation translation = { 0 };
+	struct difference difference = {
+		.object = { .check = CHECK_TEXT,
+			    .kind = OBJECT_TEXT,
+			    .vcpu = OBJECT_SHARED,
+			    .index = (unsigned int)(found->address - guest->text.start) },
+		.size = KA_TEXT_DIFFERENCE_BYTES,
+		.gva = found->address + guest->kernel.slide,
+		.patch = ka_patch_kind_name(found->kind),
+		.len = found->len,
+		.target = found->target ? found->target + guest->kernel.slide : 0,
+	};
+
+	memcpy(difference.expected, found->expected, sizeof(difference.expected));
+	memcpy(difference.observed, found->observed, sizeof(difference.observed));
+	if (!ka_translate(guest->vm, &guest->kernel.paging, difference.gva, &translation))
+		difference.gpa = translation.gpa;
+	look_report(look, vcpu, &difference);
+}
+
+/* What was seen of the text, once for all vCPUs. */
+static void judge_text(struct look *look, const struct guest_vcpu *vcpu)
+{
+	const struct guest_text *text = &look->guest->text;
+	const struct finding_scope scope = { .check = CHECK_TEXT,
+					     .vcpu = OBJECT_SHARED,
+					     .table = -1,
+					     .from = (unsigned int)(text->from - text->start),
+					     .to = (unsigned int)(text->to - text->start) };
+
+	look->reported = 0;
+	if (!text->text || text->piece == SIZE_MAX || text->error)
+		return;
+	for (size_t i = 0; i < text->count; i++)
+		judge_text_difference(look, vcpu, &text->differences[i]);
+	look_sweep_scope(look, &scope);
+}
+
+static const struct guest_vcpu *any_judged(const struct guest *guest)
+{
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		if (!guest->vcpus[i].usable && guest->vcpus[i].phase == VCPU_JUDGED)
+			return &guest->vcpus[i];
+	return NULL;
+}
+
+void guest_judge_text(struct guest *guest)
+{
+	const struct guest_vcpu *vcpu = any_judged(guest);
+	struct look look = { .guest = guest,
+			     .real_ns = clock_real(),
+			     .mono_ns = clock_mono(),
+			     .detected_by = "poll" };
+
+	finding_round(&guest->findings);
+	if (vcpu)
+		judge_text(&look, vcpu);
+}
+
+void guest_judge_symbols(struct guest *guest)
+{
+	struct ka_symbol_difference differences[SYMBOL_DIFFERENCES_MAX];
+	const struct guest_vcpu *vcpu = any_judged(guest);
+	struct look look = { .guest = guest,
+			     .real_ns = clock_real(),
+			     .mono_ns = clock_mono(),
+			     .detected_by = "poll" };
+	size_t count;
+
+	guest->symbols_compared = false;
+	if (!vcpu || !guest->own_symbols || guest->kernel.symbols == guest->own_symbols ||
+	    !guest->kernel.symbols)
+		return;
+	guest->symbols_compared = true;
+	count = ka_symbols_compare(guest->kernel.symbols, guest->own_symbols, differences,
+				   SYMBOL_DIFFERENCES_MAX);
+	for (size_t i = 0; i < count && i < SYMBOL_DIFFERENCES_MAX; i++) {
+		struct difference difference = {
+			.object = { .check = CHECK_SYMBOLS,
+				    .kind = OBJECT_SYMBOL,
+				    .vcpu = OBJECT_SHARED,
+				    .index = (unsigned int)i },
+			.size = 8,
+			.expected = { differences[i].address + guest->kernel.slide },
+			.observed = { differences[i].other + guest->kernel.slide },
+		};
+
+		text_clean(difference.name, sizeof(difference.name), differences[i].name);
+		look_report(&look, vcpu, &difference);
+	}
+}
+
+static void cover_symbols(struct look *look, struct guest_vcpu *vcpu)
+{
+	if (look->guest->symbols_compared)
+		coverage_set(&vcpu->coverage[CHECK_SYMBOLS], COVERAGE_SAMPLED, "once a boot",
+			     look->real_ns);
+}
+
+static void cover_text(struct look *look, struct guest_vcpu *vcpu)
+{
+	const struct guest_text *text = &look->guest->text;
+
+	if (!text->text)
+		coverage_set(&vcpu->coverage[CHECK_TEXT], COVERAGE_UNOBSERVABLE,
+			     "no reference of this kernel build", look->real_ns);
+	else if (text->error)
+		look_failed(look, vcpu, CHECK_TEXT, text->error);
+	else
+		look_done(look, vcpu, CHECK_TEXT, COVERAGE_SAMPLED,
+			  "a part of the kernel's text in each cycle");
+}
+
 /* ---- registers ----------------------------------------------------------------------------- */
 
 static void judge_wp(struct look *look, struct guest_vcpu *vcpu)
@@ -395,9 +523,8 @@ static bool vcpu_differs(const struct guest *guest, const struct guest_vcpu *vcp
 	if (vcpu_error(vcpu) || !view_same_place(&vcpu->idt_expected, &vcpu->idt) ||
 	    (!(vcpu->registers.flags & KA_REGISTERS_NO_WP) && cr0_wp_clear(vcpu->registers.cr0)))
 		return true;
-	if (vcpu_tables_known(vcpu) &&
-	    (!view_same_place(&vcpu->gdt_expected, &vcpu->gdt) ||
-	     (!gdt_as_accepted(vcpu) && gdt_found(vcpu, NULL, 0))))
+	if (vcpu_tables_known(vcpu) && (!view_same_place(&vcpu->gdt_expected, &vcpu->gdt) ||
+					(!gdt_as_accepted(vcpu) && gdt_found(vcpu, NULL, 0))))
 		return true;
 	for (int t = 0; t < SYSCALL_TABLES; t++)
 		if (guest->table[t].known && !vcpu->table[t].error &&
@@ -416,7 +543,7 @@ bool guest_differs(const struct guest *guest)
 		if (!guest->vcpus[i].usable && guest->vcpus[i].phase == VCPU_JUDGED &&
 		    vcpu_differs(guest, &guest->vcpus[i]))
 			return true;
-	return false;
+	return guest->text.count;
 }
 
 static void vcpu_unjudged(struct look *look, struct guest_vcpu *vcpu)
@@ -438,7 +565,7 @@ void guest_judge(struct guest *guest)
 			     .mono_ns = clock_mono(),
 			     .detected_by = "poll" };
 	bool shared_done = false, tables_done = false;
-	unsigned int table_differences = 0;
+	unsigned int table_differences = 0, text_differences = 0;
 	int table_error = 0;
 
 	finding_round(&guest->findings);
@@ -455,8 +582,13 @@ void guest_judge(struct guest *guest)
 		if (!tables_done) {
 			table_error = judge_tables(&look, vcpu);
 			table_differences = look.reported;
+			judge_text(&look, vcpu);
+			text_differences = look.reported;
 			tables_done = true;
 		}
+		look.reported = text_differences;
+		cover_text(&look, vcpu);
+		cover_symbols(&look, vcpu);
 		look.reported = table_differences;
 		judge_syscalls(&look, vcpu, table_error);
 		judge_wp(&look, vcpu);

@@ -118,10 +118,11 @@ static void search_put_off(struct guest *guest)
 	guest->search_cycle = guest->cycles + (SEARCH_CYCLES_EAGER << rare);
 }
 
-/* Among the files, else with the symbols that were read from the guest before. */
+/* Among the files, else with the reference or the symbols that were read from the guest before. */
 static int kernel_known(struct guest *guest, struct ka_kernel *ret_kernel)
 {
-	const struct ka_symbols *own = guest->own_symbols;
+	const struct ka_symbols *own = guest->reference ? ka_reference_symbols(guest->reference)
+							: guest->own_symbols;
 	int r = ka_kernel_find(guest->vm, guest->watch->symbols, guest->watch->symbols_count,
 			       ret_kernel);
 
@@ -142,8 +143,10 @@ static void reference_take(struct guest *guest)
 	if (!reference)
 		return;
 	if (ka_kernel_find(guest->vm, &symbols, 1, &kernel) < 0) {
-		log_warning("%s: the kernel with build-id %s does not lie in memory as its vendor's "
-			    "image does", guest->info.name, guest->kernel.build_id);
+		log_warning(
+			"%s: the kernel with build-id %s does not lie in memory as its vendor's "
+			"image does",
+			guest->info.name, guest->kernel.build_id);
 		references_put(guest->watch->references, reference);
 		return;
 	}
@@ -155,6 +158,7 @@ void guest_reference_drop(struct guest *guest)
 {
 	if (!guest->reference)
 		return;
+	guest_text_drop(guest);
 	memset(&guest->kernel, 0, sizeof(guest->kernel));
 	guest->kernel_found = false;
 	references_put(guest->watch->references, guest->reference);
@@ -265,7 +269,8 @@ bool guest_kernel_replaced(struct guest *guest)
 
 	/* Nothing tells kernels apart, but the old one has ended, and both tables are elsewhere. */
 	if (!guest->kernel.symbols)
-		return guest->emptied_ns && !first->usable && !vcpu_error(first) && !view_same_place(&first->gdt, &first->gdt_expected) &&
+		return guest->emptied_ns && !first->usable && !vcpu_error(first) &&
+		       !view_same_place(&first->gdt, &first->gdt_expected) &&
 		       !view_same_place(&first->idt, &first->idt_expected);
 	/*
 	 * Symbols that are read only now do not count: twenty bytes changed in the notes and in
@@ -493,9 +498,9 @@ static void places_restore(struct guest *guest)
 }
 
 /*
- * Which boot of the VM this is, counted by the store across runs of the monitor. A kernel that KASLR
- * placed where it was, virtually and physically, has not booted since: its vCPU left paging for a
- * while (suspend to RAM, or to have us learn anew).
+ * Which boot of the VM this is, counted by the store across runs of the monitor. A kernel that
+ * KASLR placed where it was, virtually and physically, has not booted since: its vCPU left paging
+ * for a while (suspend to RAM, or to have us learn anew).
  */
 static int generation_find(const struct guest *guest, const char *fingerprint,
 			   unsigned int *ret_generation, bool *ret_again)
@@ -641,6 +646,22 @@ static void set_all(struct guest *guest, enum coverage_state state, const char *
 				     reason, real_ns);
 }
 
+/*
+ * Where a file or reference tells the guest's symbols, what the guest itself says of them is read for
+ * this alone, and takes too much memory to be kept.
+ */
+static void symbols_compare(struct guest *guest)
+{
+	if (!guest->own_symbols && guest->kernel.symbols && looks_like_linux(&guest->vcpus[0]) &&
+	    ka_symbols_from_guest(guest->vm, &guest->own_symbols) < 0)
+		log_debug("%s: its own symbols cannot be read", guest->info.name);
+	guest_judge_symbols(guest);
+	if (!guest->symbols_compared)
+		return;
+	ka_symbols_free(guest->own_symbols);
+	guest->own_symbols = NULL;
+}
+
 static void record(struct guest *guest, uint64_t real_ns, uint64_t mono_ns)
 {
 	int r = baseline_make(guest, real_ns);
@@ -662,8 +683,12 @@ static void record(struct guest *guest, uint64_t real_ns, uint64_t mono_ns)
 	guest->boots_before = true;
 	guest->same_boot = false;
 	guest->recorded_mono_ns = mono_ns;
+	guest_text_prepare(guest);
 	report_baseline(guest, real_ns, mono_ns);
 	guest_judge(guest);
+	guest_text_begin(guest);
+	symbols_compare(guest);
+	guest_text_begin(guest);
 }
 
 void guest_record(struct guest *guest)
@@ -685,7 +710,8 @@ void guest_record(struct guest *guest)
 	if (!vcpu_tables_known(vcpu) && !guest->kernel_found) {
 		guest->still = 0;
 		set_all(guest, COVERAGE_UNOBSERVABLE,
-			"no kernel found in the guest's memory; the CPU's registers that lead to it "
+			"no kernel found in the guest's memory; the CPU's registers that lead to "
+			"it "
 			"are in the VMCS, and the kernel module kvmbpf_helper is not loaded",
 			real_ns);
 		return;
@@ -756,6 +782,7 @@ void guest_wait_for_boot(struct guest *guest)
 	fold_table_deinit(&guest->folds);
 	guest->phase = GUEST_WAITING;
 	guest->reset_seen = guest->going_down = guest->kernel_found = guest->unannounced = false;
+	guest->symbols_compared = false;
 	guest->emptied_ns = 0;
 	guest->still = 0;
 	guest_reference_drop(guest);

@@ -79,7 +79,7 @@ static int vcpu_add(struct guest *guest, unsigned int id)
 	if (!vcpus)
 		return -ENOMEM;
 	guest->vcpus = vcpus;
-	if (reader_reserve(&guest->reader, (at + 1) * VIEWS_PER_VCPU + SYSCALL_TABLES) < 0 ||
+	if (reader_reserve(&guest->reader, (at + 1) * VIEWS_PER_VCPU + SYSCALL_TABLES + 1) < 0 ||
 	    gdt_reserve(&vcpu, GDT_USUAL_BYTES) < 0 ||
 	    view_reserve(&vcpu.idt_expected, VIEW_IDT_BYTES) < 0 ||
 	    view_reserve(&vcpu.idt, VIEW_IDT_BYTES) < 0) {
@@ -220,6 +220,7 @@ static void add_all(struct guest *guest)
 		if (guest->table[t].known)
 			reader_add(&guest->reader, &guest->table[t].observed, &guest->kernel.paging,
 				   true);
+	guest_text_add(guest);
 }
 
 static void collect_all(struct guest *guest)
@@ -239,6 +240,7 @@ static void collect_all(struct guest *guest)
 	for (int t = 0; t < SYSCALL_TABLES; t++)
 		if (guest->table[t].known)
 			reader_collect(&guest->reader, &guest->table[t].observed);
+	guest_text_collect(guest);
 }
 
 static bool same_frames(const struct view *a, const struct view *b)

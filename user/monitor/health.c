@@ -111,13 +111,22 @@ static void emit_part(const struct part *part, json_t *check_states)
 	event_emit(view->stream, event);
 }
 
+static size_t guest_check_states(const struct guest *guest)
+{
+	size_t checks_made = 0;
+
+	for (int check = 0; check < CHECKS; check++)
+		checks_made += guest_has_check(guest, check);
+	return guest->vcpu_count * checks_made;
+}
+
 static void emit_parts(struct part *part)
 {
 	json_t *states = json_array();
 	size_t total = 0;
 
 	for (size_t i = 0; i < part->view->count; i++)
-		total += part->view->guests[i]->vcpu_count * CHECKS;
+		total += guest_check_states(part->view->guests[i]);
 	part->count = (unsigned int)((total + CHECKS_PER_EVENT - 1) / CHECKS_PER_EVENT);
 	part->count = part->count ? part->count : 1;
 	for (size_t i = 0; i < part->view->count; i++) {
@@ -126,6 +135,8 @@ static void emit_parts(struct part *part)
 		for (size_t j = 0; j < guest->vcpu_count * CHECKS; j++) {
 			struct guest_vcpu *vcpu = &guest->vcpus[j / CHECKS];
 
+			if (!guest_has_check(guest, j % CHECKS))
+				continue;
 			if (json_array_size(states) == CHECKS_PER_EVENT) {
 				emit_part(part, states);
 				part->index++;

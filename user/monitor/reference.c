@@ -16,6 +16,7 @@
 
 struct loaded {
 	struct ka_reference *reference;
+	struct ka_text *text; /* once it is asked for */
 	unsigned int users;
 };
 
@@ -24,6 +25,12 @@ struct references {
 	struct loaded *loaded;
 	size_t count;
 };
+
+static void loaded_free(struct loaded *loaded)
+{
+	ka_text_free(loaded->text);
+	ka_reference_free(loaded->reference);
+}
 
 int references_new(struct store *store, struct references **ret_references)
 {
@@ -41,7 +48,7 @@ void references_free(struct references *references)
 	if (!references)
 		return;
 	for (size_t i = 0; i < references->count; i++)
-		ka_reference_free(references->loaded[i].reference);
+		loaded_free(&references->loaded[i]);
 	free(references->loaded);
 	free(references);
 }
@@ -64,7 +71,7 @@ static const struct ka_reference *load(struct references *references, const char
 		return NULL;
 	}
 	references->loaded = loaded;
-	loaded[references->count++] = (struct loaded){ reference, 1 };
+	loaded[references->count++] = (struct loaded){ .reference = reference, .users = 1 };
 	return reference;
 }
 
@@ -83,6 +90,28 @@ const struct ka_reference *references_get(struct references *references, const c
 	return load(references, build_id);
 }
 
+const struct ka_text *references_text(struct references *references,
+				      const struct ka_reference *reference)
+{
+	for (size_t i = 0; i < references->count; i++) {
+		struct loaded *loaded = &references->loaded[i];
+		int r = 0;
+
+		if (loaded->reference != reference)
+			continue;
+		if (!loaded->text)
+			r = ka_text_create(reference, &loaded->text);
+		if (r < 0)
+			log_warning("kernel %s: its text cannot be compared: %s",
+				    ka_reference_build_id(reference),
+				    r == -ENODATA ? "the image has no relocations (is it not the "
+						    "vmlinuz?) or does not name what is patched"
+						  : strerror(-r));
+		return loaded->text;
+	}
+	return NULL;
+}
+
 void references_put(struct references *references, const struct ka_reference *reference)
 {
 	for (size_t i = 0; i < references->count; i++) {
@@ -91,7 +120,7 @@ void references_put(struct references *references, const struct ka_reference *re
 		if (loaded->reference != reference)
 			continue;
 		if (!--loaded->users) {
-			ka_reference_free(loaded->reference);
+			loaded_free(loaded);
 			*loaded = references->loaded[--references->count];
 		}
 		return;

@@ -14,6 +14,9 @@ void references_free(struct references *references);
 
 /* NULL: the store has no reference of this build, or `references` is NULL. */
 const struct ka_reference *references_get(struct references *references, const char *build_id);
+/* Its text, which lives as long; NULL: it has none that could be compared. */
+const struct ka_text *references_text(struct references *references,
+				      const struct ka_reference *reference);
 void references_put(struct references *references, const struct ka_reference *reference);
 
 enum { REFERENCE_ERROR_MAX = 640 };

@@ -131,7 +131,9 @@ void report_baseline(const struct guest *guest, uint64_t real_ns, uint64_t mono_
 									: SEVERITY_HIGH,
 			    real_ns, mono_ns, message);
 	for (int check = 0; check < CHECKS; check++)
-		set(coverage, checks[check].name, json_boolean(check_covered(guest, check)));
+		if (guest_has_check(guest, check))
+			set(coverage, checks[check].name,
+			    json_boolean(check_covered(guest, check)));
 	set(baseline, "trigger", json_string(guest->baseline_trigger));
 	set(baseline, "digest", json_string(guest->baseline_digest));
 	set(baseline, "objects", json_integer(guest->baseline_objects));
@@ -203,6 +205,21 @@ static void set_gate(const struct guest *guest, json_t *json, const struct diffe
 	set_symbol(guest, json, gate.offset);
 }
 
+/* In the order of memory, unlike the value. */
+static void set_text(const struct guest *guest, json_t *json, const struct difference *difference,
+		     bool observed)
+{
+	const uint64_t *raw = observed ? difference->observed : difference->expected;
+	char bytes[2 * KA_TEXT_DIFFERENCE_BYTES + 1];
+
+	text_bytes(bytes, (const uint8_t *)raw, KA_TEXT_DIFFERENCE_BYTES);
+	set(json, "bytes", json_string(bytes));
+	if (!observed || !difference->target)
+		return;
+	set(json, "target", event_hex(difference->target));
+	set_symbol(guest, json, difference->target);
+}
+
 static json_t *value_json(const struct guest *guest, const struct difference *difference,
 			  bool observed)
 {
@@ -234,6 +251,12 @@ static json_t *value_json(const struct guest *guest, const struct difference *di
 		set(json, "gva", event_hex(place->gva));
 		set(json, "gpa", event_hex(place->gpa));
 		break;
+	case OBJECT_TEXT:
+		set_text(guest, json, difference, observed);
+		break;
+	case OBJECT_SYMBOL:
+		set_symbol(guest, json, raw[0]);
+		break;
 	}
 	return json;
 }
@@ -252,6 +275,13 @@ static json_t *object_json(const struct guest *guest, const struct difference *d
 	set(object, "shared", json_boolean(key->vcpu == OBJECT_SHARED));
 	if (key->kind == OBJECT_SYSCALL_ENTRY)
 		set_symbol(guest, object, difference->expected[0]);
+	if (key->kind == OBJECT_SYMBOL)
+		set(object, "symbol", event_string(difference->name));
+	if (key->kind == OBJECT_TEXT) {
+		set_symbol(guest, object, difference->gva);
+		set(object, "patch", json_string(difference->patch));
+		set(object, "length", json_integer(difference->len));
+	}
 	if (key->kind == OBJECT_IDT_GATE)
 		set_symbol(guest, object,
 			   idt_gate_handler(difference->long_mode, difference->expected));
@@ -302,6 +332,8 @@ static void object_text(const struct guest *guest, const struct difference *diff
 		found = symbol_text(guest,
 				    idt_gate_handler(difference->long_mode, difference->expected),
 				    name, sizeof(name));
+	if (key->kind == OBJECT_TEXT)
+		found = symbol_text(guest, difference->gva, name, sizeof(name));
 	if (found)
 		snprintf(symbol, sizeof(symbol), " (%.200s)", found);
 	switch (key->kind) {
@@ -321,6 +353,12 @@ static void object_text(const struct guest *guest, const struct difference *diff
 	case OBJECT_IDTR:
 		snprintf(buf, size, "%s of vCPU %u", key->kind == OBJECT_GDTR ? "GDTR" : "IDTR",
 			 difference->vcpu);
+		break;
+	case OBJECT_TEXT:
+		snprintf(buf, size, "kernel text%s", symbol);
+		break;
+	case OBJECT_SYMBOL:
+		snprintf(buf, size, "the guest's symbol %s", difference->name);
 		break;
 	case OBJECT_SYSCALL_TABLE:
 		snprintf(buf, size, "place of the system call table, vCPU %u", difference->vcpu);
@@ -575,7 +613,7 @@ void report_coverage(struct guest *guest)
 			if (coverage->reported == COVERAGE_NONE &&
 			    coverage->state == COVERAGE_STALE)
 				coverage->reported = COVERAGE_STALE;
-			if (coverage->state == coverage->reported)
+			if (coverage->state == coverage->reported || !guest_has_check(guest, check))
 				continue;
 			if (!changes)
 				changes = json_array();

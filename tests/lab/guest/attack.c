@@ -7,6 +7,7 @@
  *	idt VECTOR		point a gate of the shared IDT at a stub of ours
  *	idt-cpu CPU VECTOR	the same, in a copy of the IDT that only this CPU loads
  *	syscall NR		point an entry of sys_call_table at a wrapper of ours
+ *	text NR			point the branch of x64_sys_call that serves it there, in the text
  *	wp CPU HOLD_US		clear CR0.WP on one CPU for a moment; reported once it is set again
  *	wp-hold CPU HOLD_US	the same for long; reported when cleared and when set
  *	undo			put back what is changed, last change first
@@ -33,6 +34,8 @@
 #include <asm/processor-flags.h>
 
 #define DESCRIPTOR_DPL	(3ULL << 45)
+#define BRANCH_BYTES	5
+#define DISPATCH_SEARCH	0x4000	/* bytes of x64_sys_call */
 #define MAX_CHANGES	8
 #define SYSCALL_TABLE_SEARCH (4 << 20)
 
@@ -307,6 +310,47 @@ static int attack_syscall(unsigned int nr)
 	return 0;
 }
 
+static void undo_text(struct change *c)
+{
+	if (write_readonly(c->gva + 1, c->old[0] - (c->gva + BRANCH_BYTES), 4))
+		pr_alert("ATTACK could not undo a branch\n");
+}
+
+/* The CALL or JMP of x64_sys_call that leads to a handler. */
+static u8 *find_branch(unsigned long handler)
+{
+	u8 *at = (u8 *)lookup_name("x64_sys_call"), *end = at + DISPATCH_SEARCH;
+
+	for (; at && at < end; at++)
+		if ((*at == 0xe8 || *at == 0xe9) &&
+		    (unsigned long)at + BRANCH_BYTES + *(s32 *)(at + 1) == handler)
+			return at;
+	return NULL;
+}
+
+static int attack_text(unsigned int nr)
+{
+	struct change *c;
+	u8 *branch;
+	int err;
+
+	if (nr >= NR_syscalls || changed("syscall_entry"))
+		return -EINVAL;
+	original_syscall = (syscall_fn)READ_ONCE(syscall_table[nr]);
+	branch = find_branch((unsigned long)original_syscall);
+	if (!branch || offset_in_page(branch + 1) > PAGE_SIZE - 4)
+		return -ENOENT;
+	c = change_new("text", -1, nr, 8, (unsigned long)branch);
+	c->old[0] = (unsigned long)original_syscall;
+	c->new[0] = (unsigned long)syscall_wrapper;
+	c->undo = undo_text;
+	err = write_readonly(c->gva + 1, c->new[0] - (c->gva + BRANCH_BYTES), 4);
+	if (err)
+		return err;
+	change_done(c);
+	return 0;
+}
+
 struct wp_request {
 	int cpu;
 	unsigned int hold_us;
@@ -381,6 +425,8 @@ static int run(const char *command)
 		return attack_idt(a);
 	if (sscanf(command, "syscall %u", &a) == 1)
 		return attack_syscall(a);
+	if (sscanf(command, "text %u", &a) == 1)
+		return attack_text(a);
 	/* What is left names a CPU first. */
 	if (sscanf(command, "%*s %u %u", &a, &b) != 2 || a >= nr_cpu_ids || !cpu_online(a))
 		return -EINVAL;
