@@ -181,15 +181,17 @@ static __always_inline bool is_vmcs_read(enum kvmbpf_vendor vendor)
  */
 static __always_inline void vmx_vouch(struct kvm_vcpu *vcpu, struct kvmbpf_vcpu *state)
 {
+	__u32 away = vmx_flags((struct vcpu_vmx *)vcpu) & (KVMBPF_VCPU_NESTED | KVMBPF_VCPU_SMM);
 	__u64 now = bpf_ktime_get_ns();
 
-	if (!state->time_ns ||
-	    vmx_flags((struct vcpu_vmx *)vcpu) & (KVMBPF_VCPU_NESTED | KVMBPF_VCPU_SMM))
+	if (!state->time_ns)
 		return;
-	state->away = 0;
 	state->generation = BPF_CORE_READ(vcpu, kvm, memslots[0], generation);
 	state->online_vcpus = BPF_CORE_READ(vcpu, kvm, online_vcpus.counter);
-	if (BPF_CORE_READ(vcpu, mode) == OUTSIDE_GUEST_MODE)
+	state->away = 0;
+	/* Until the next exit of its own kernel, which finds other flags and keeps those. */
+	state->flags |= away;
+	if (away || BPF_CORE_READ(vcpu, mode) == OUTSIDE_GUEST_MODE)
 		state->time_ns = now;
 }
 

@@ -16,7 +16,7 @@ enum { CR0_PE = 1 << 0 };
 #define CR0_PG (1ULL << 31)
 #define EFER_LMA (1ULL << 10)
 
-/* CPU_ENTRY_AREA_RO_IDT: fixed since 4.14 (92a0f81d8957, "x86/cpu_entry_area: Move it out of the
+/* CPU_ENTRY_AREA_RO_IDT: fixed since 4.15 (92a0f81d8957, "x86/cpu_entry_area: Move it out of the
  * fixmap"). */
 #define LINUX_IDT 0xfffffe0000000000ULL
 

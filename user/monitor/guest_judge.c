@@ -548,7 +548,7 @@ bool guest_differs(const struct guest *guest)
 
 static void vcpu_unjudged(struct look *look, struct guest_vcpu *vcpu)
 {
-	const char *reason = !vcpu->present ? "no such vCPU now"
+	const char *reason = !vcpu->present ? "gone, or its registers could not be read lately"
 			     : vcpu->usable ? scan_reason(vcpu->usable)
 					    : "the vCPU comes up: no baseline of it yet";
 
