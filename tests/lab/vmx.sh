@@ -6,6 +6,7 @@
 make_goal=vmx
 fetch_also=vmx
 disk_size=384M
+PATH=$PATH:/usr/sbin:/sbin # of e2fsprogs
 
 pack_host()
 {
@@ -67,7 +68,8 @@ boot_host()
 	local status=0
 
 	rm -f "$out/disk"
-	mke2fs -q -t ext4 -O ^has_journal -d "$root" "$out/disk" "$disk_size"
+	truncate -s "$disk_size" "$out/disk"
+	mke2fs -q -F -t ext4 -O ^has_journal -d "$root" "$out/disk"
 	write_bochsrc
 	timeout --foreground "$timeout" "$lab/bochs" -q -f "$out/bochsrc" >"$out/bochs.out" 2>&1 ||
 		status=$?
