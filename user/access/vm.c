@@ -104,13 +104,17 @@ static void table_update(struct ka_host *host, const struct host_vm *vm)
 
 int host_vm_watch(struct ka_host *host, struct host_vm *vm)
 {
+	bool fresh = false;
 	int err = 0;
 
 	for (size_t i = 0; i < vm->vcpu_count && !err; i++)
-		if (vm->vcpus[i].slot == NO_SLOT)
+		if (vm->vcpus[i].slot == NO_SLOT) {
 			err = slot_assign(host, &vm->vcpus[i]);
+			fresh = true;
+		}
 	table_update(host, vm);
-	if (host_reads_vmcs(host))
+	/* Once: a paused vCPU does not show itself, but will when it runs. */
+	if (fresh && host_reads_vmcs(host))
 		vmx_wake_unseen(host, vm);
 	/* A full map costs those vCPUs' checks, not the others': the monitor sees them missing. */
 	return err == -ENOSPC ? 0 : err;
