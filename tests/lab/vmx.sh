@@ -24,9 +24,8 @@ copy_project()
 	local files
 
 	files=$(cd "$top" && ls -d build/libkvmaccess.so* build/kvmbpf build/kvmbpf-monitor \
-		build/vmlinux-check vmlinux/check-here build/bpf/*.bpf.o build/tests/native/test_* \
-		build/tests/native/tinyvm build/lab/guest-"$guest".cpio \
-		build/lab/pkgs/vmlinuz-"$guest" build/kmod/"$host"/*.ko 2>/dev/null) || true
+		build/lab/guest-"$guest".cpio build/lab/pkgs/vmlinuz-"$guest" \
+		build/kmod/"$host"/*.ko 2>/dev/null) || true
 	tar -C "$top" -ch $files | tar -C "$root/project" -x
 }
 
