@@ -8,6 +8,7 @@ CC ?= gcc
 CLANG ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
 B := build
 # BPF objects do not depend on how user space is compiled.
 G := build/bpf
@@ -23,14 +24,14 @@ say =
 endif
 MAKEFLAGS += --no-print-directory
 
-CPPFLAGS := -D_GNU_SOURCE= -DKVMBPF_VERSION='"$(VERSION)"' -Iinclude -Ibuild -I.
+CPPFLAGS += -D_GNU_SOURCE= -DKVMBPF_VERSION='"$(VERSION)"' -Iinclude -Ibuild -I.
 CFLAGS ?= -O2 -g
 CFLAGS += -std=gnu11 -Wall -Wextra -Werror -fPIC -fstack-protector-strong \
 	  -ffile-prefix-map=$(CURDIR)=. $(SANITIZE)
 LDFLAGS += $(SANITIZE) -Wl,-z,relro,-z,now -Wl,--as-needed
 DEPFLAGS = -MMD -MP
 BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -Wall -Wextra -Werror \
-	      -Wno-unused-parameter -Iinclude -I.
+	      -Wno-unused-parameter -ffile-prefix-map=$(CURDIR)=. -Iinclude -I.
 
 ACCESS_LIBS := -lbpf -lelf -llzma -lzstd -llz4 -lz -lexpat
 MONITOR_LIBS := -lsystemd -ljansson -lsqlite3 -lsodium -lzstd -lcyaml -lyaml -lcurl -lrdkafka -lseccomp
@@ -65,6 +66,8 @@ help:
 #: make fuzz           run the fuzzers for long (SECONDS=600)
 #: make install        DESTDIR= PREFIX=/usr/local
 #: make install-kmod   the kernel module's source for DKMS, which builds it for each kernel
+#: make deb            Debian packages, in build/deb
+#: make check-deb      only those: lintian, built twice alike, installed in a clean root (root)
 #: make format, clean, help
 
 # ---- BPF ------------------------------------------------------------------------------------
@@ -164,17 +167,18 @@ run: deps
 
 .PHONY: install
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/lib/pkgconfig \
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(LIBDIR)/pkgconfig \
 		$(DESTDIR)$(PREFIX)/include/kvmbpf $(DESTDIR)$(PREFIX)/share/kvmbpf \
 		$(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
 		$(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 0755 $(B)/kvmbpf-monitor $(DESTDIR)$(PREFIX)/sbin
 	install -m 0755 $(B)/kvmbpf $(DESTDIR)$(PREFIX)/bin
-	install -m 0755 $(B)/libkvmaccess.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib
-	ln -sf libkvmaccess.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
-	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libkvmaccess.so
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' user/access/libkvmaccess.pc.in | \
-		install -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/pkgconfig/libkvmaccess.pc
+	install -m 0755 $(B)/libkvmaccess.so.$(VERSION) $(DESTDIR)$(LIBDIR)
+	ln -sf libkvmaccess.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libkvmaccess.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
+		-e 's|@VERSION@|$(VERSION)|' user/access/libkvmaccess.pc.in | \
+		install -m 0644 /dev/stdin $(DESTDIR)$(LIBDIR)/pkgconfig/libkvmaccess.pc
 	install -m 0644 include/kvmaccess.h $(DESTDIR)$(PREFIX)/include
 	install -m 0644 include/kvmbpf/*.h $(DESTDIR)$(PREFIX)/include/kvmbpf
 	install -m 0644 share/kvmbpf/event-v1.schema.json $(DESTDIR)$(PREFIX)/share/kvmbpf
@@ -182,6 +186,16 @@ install: all
 	install -m 0644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 0644 man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+
+# Packages for the Debian that this is, in build/deb. From the tracked files, in a copy.
+DEB := build/deb
+.PHONY: deb
+deb:
+	$(Q)scripts/install-packages debian
+	$(Q)rm -rf $(DEB) && mkdir -p $(DEB)/kvmbpf-monitor
+	$(Q)git ls-files -z | tar -c --null --verbatim-files-from -T - | tar -x -C $(DEB)/kvmbpf-monitor
+	$(call say,DEB,$(DEB))cd $(DEB)/kvmbpf-monitor && \
+		dpkg-buildpackage -us -uc -b >../build.log 2>&1 || { tail ../build.log; false; }
 
 .PHONY: format
 format:
@@ -307,6 +321,11 @@ check-host-table:
 		$(patsubst $(R)/lab-svm-%.tap,build/lab/%,$(wildcard $(R)/lab-svm-*.tap)) \
 		$(patsubst $(R)/lab-vmx-%.tap,build/lab/%,$(wildcard $(R)/lab-vmx-*.tap)) \
 		>$(R)/host-table.tap; cat $(R)/host-table.tap
+
+.PHONY: check-deb
+check-deb: deb
+	$(Q)$(MAKE) -s $(B)/tests/native/tinyvm
+	$(Q)tests/deb/check $(R)
 
 # ---- measurements ---------------------------------------------------------------------------
 
