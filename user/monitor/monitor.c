@@ -484,6 +484,16 @@ static int on_host(sd_event_source *source, int fd, uint32_t revents, void *ctx)
 	return 0;
 }
 
+static bool cycle_due(const struct monitor *monitor)
+{
+	uint64_t now = clock_mono();
+
+	for (size_t i = 0; i < monitor->count; i++)
+		if (monitor->watched[i]->due_ns <= now)
+			return true;
+	return false;
+}
+
 static int on_tick(sd_event_source *source, uint64_t usec, void *ctx)
 {
 	struct monitor *monitor = ctx;
@@ -496,8 +506,8 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *ctx)
 	if (clock_mono() - monitor->health.told_mono_ns >= health_ns ||
 	    health_changed(&monitor->health, &view))
 		tell_health(monitor, NULL);
-	/* With VMs the watchdog is fed by what they get, not by this timer. */
-	if (!monitor->count)
+	/* While one is due the watchdog is fed by its end, not by this timer. */
+	if (!cycle_due(monitor))
 		watchdog_feed(monitor);
 	if (monitor->options->once && !monitor->stopping &&
 	    (!monitor->count || clock_mono() > monitor->once_end_ns))
