@@ -92,9 +92,21 @@ struct kvm_memory_slot *memory_slot(struct kvm_memslots *slots, gfn_t gfn);
 /* Copies a whole frame. -ENXIO: no RAM there. Under kvm->srcu. */
 int memory_read_frame(struct kvm *kvm, gfn_t gfn, void *ret_bytes);
 
+static inline struct kvmbpf_vm_handle *vm_of(struct kvmbpf_tracker *tracker)
+{
+	return container_of(tracker, struct kvmbpf_vm_handle, tracker);
+}
+
 void tracker_init(struct kvmbpf_tracker *tracker);
 void tracker_vm_ends(struct kvmbpf_tracker *tracker);
 /* Does what was put off, under vm->lock. True: the tracker's reference of the handle is yours now. */
 bool tracker_settle(struct kvmbpf_vm_handle *vm);
+/* Tells that a frame, or all (~0), are no longer tracked. */
+void tell_stop(struct kvmbpf_tracker *tracker, u64 gpa, u32 reason);
+
+/* An active frame, or NULL. It stays while KVM's callbacks run, and under vm->lock. */
+struct tracked_frame *frame_find(struct kvmbpf_tracker *tracker, gfn_t gfn);
+/* KVM calls this for all writes that it emulates. */
+void frame_written(struct track_node *node, gpa_t gpa, const u8 *new, int bytes);
 
 #endif
