@@ -12,7 +12,7 @@
 
 TestSuite(helper_protection, .fini = harness_close, .timeout = TEST_TIMEOUT_S);
 
-/* The guest's code lies in a frame for each vCPU, reached through the window. */
+/* The guest's code lies in two frames for each vCPU, reached through the window. */
 enum { PAGE = 4096, PRESENT = 1, WRITE = 2, CODE = GUEST_SCRATCH + 0x10000, ROUNDS = 1000,
        CR4_OSFXSR = 1 << 9 };
 
@@ -34,9 +34,12 @@ static void open_protected(unsigned int vcpus)
 	assert_ok(harness_call("tracker_acquire"));
 	pattern_poke(FRAME, before, PAGE, 1);
 	for (unsigned int vcpu = 0; vcpu < vcpus; vcpu++) {
-		window_set(vcpu, (CODE + vcpu * PAGE) | PRESENT | WRITE);
-		assert_ok(tinyvm_poke(&t.vm, CODE + vcpu * PAGE, stores, stores_end - stores));
-		pattern_poke(CODE + vcpu * PAGE + STORES_SOURCE, source, sizeof(source), 2 + vcpu);
+		uint64_t code = CODE + vcpu * 2 * PAGE;
+
+		window_set(2 * vcpu, code | PRESENT | WRITE);
+		window_set(2 * vcpu + 1, (code + PAGE) | PRESENT | WRITE);
+		assert_ok(tinyvm_poke(&t.vm, code, stores, stores_end - stores));
+		pattern_poke(code + STORES_SOURCE, source, sizeof(source), 2 + vcpu);
 		assert_ok(tinyvm_registers(&t.vm, vcpu, &registers));
 		assert_ok(tinyvm_do(&t.vm, vcpu, GUEST_CMD_CR4,
 				    registers.sregs.cr4 | CR4_OSFXSR, 0));
@@ -46,7 +49,7 @@ static void open_protected(unsigned int vcpus)
 static void run(unsigned int vcpu, const uint8_t *routine, uint64_t gpa, uint64_t rounds,
 		size_t compared)
 {
-	uint64_t args[] = { window_gva(vcpu), gva(gpa), rounds, compared, routine - stores };
+	uint64_t args[] = { window_gva(2 * vcpu), gva(gpa), rounds, compared, routine - stores };
 
 	assert_ok(tinyvm_command(&t.vm, vcpu, GUEST_CMD_CALL, args, 5));
 }
