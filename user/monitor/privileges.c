@@ -224,6 +224,11 @@ static const struct {
 
 static const uint32_t allowed_ioctls[] = { TCGETS, FIONREAD, FIONBIO };
 
+static struct scmp_arg_cmp argument_is(unsigned int index, uint32_t value)
+{
+	return (struct scmp_arg_cmp){ .arg = index, .op = SCMP_CMP_EQ, .datum_a = value };
+}
+
 static int rules_add(scmp_filter_ctx filter)
 {
 	int r = 0;
@@ -232,10 +237,10 @@ static int rules_add(scmp_filter_ctx filter)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
 	for (size_t i = 0; !r && i < array_size(allowed_with); i++)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed_with[i].call, 1,
-				     SCMP_A0_32(SCMP_CMP_EQ, allowed_with[i].first));
+				     argument_is(0, allowed_with[i].first));
 	for (size_t i = 0; !r && i < array_size(allowed_ioctls); i++)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-				     SCMP_A1_32(SCMP_CMP_EQ, allowed_ioctls[i]));
+				     argument_is(1, allowed_ioctls[i]));
 	/* Threads, but no processes. What clone3() is to do lies in memory: glibc takes clone(). */
 	if (!r)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
