@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -79,6 +80,26 @@ MODE_TEST(helper_tracking, a_write_is_told)
 	cr_assert_arr_eq(told[1].write.old_bytes, &after, len);
 	cr_assert_arr_eq(told[1].write.new_bytes, &before, len);
 	cr_assert_eq(told_take(), 2);
+}
+
+/* As a balloon does: the frame's memory goes to the host, and the guest gets other memory there. */
+Test(helper_tracking, a_frame_that_the_host_takes_back_stays_tracked)
+{
+	const uint64_t drop[] = { GUEST_SCRATCH, PAGE, MADV_DONTNEED };
+
+	open_tracked(&(struct tinyvm_options){ 0 });
+	tinyvm_poke64(&t.vm, TARGET, 0x1111);
+	assert_ok(track(TARGET, 8, 0, 1));
+	assert_ok(track(TARGET + 64, 8, KVMBPF_TRACK_PROTECT, 2));
+	assert_ok(tinyvm_ask(&t.vm, TINYVM_OP_MADVISE, drop, 3, NULL));
+	store(0, TARGET, 0x2222);
+	told_wait(1);
+	assert_hex(told[0].write.gpa, TARGET);
+	assert_hex(tinyvm_peek64(&t.vm, TARGET), 0x2222);
+	store(0, TARGET + 64, 0x3333);
+	told_wait(2);
+	cr_assert_eq(told[1].write.flags, KVMBPF_WRITE_UNDONE);
+	assert_hex(tinyvm_peek64(&t.vm, TARGET + 64), 0);
 }
 
 Test(helper_tracking, writes_beside_the_ranges_are_only_counted)
