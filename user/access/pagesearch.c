@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Looks through a guest's memory for pages that begin with certain bytes. */
+#include "clock.h"
 #include "pagesearch.h"
 
 #include <errno.h>
@@ -7,7 +8,6 @@
 #include <linux/kvm.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PAGE_SIZE 4096ULL
@@ -31,14 +31,6 @@ struct pagesearch {
 	int (*found)(void *ctx, uint64_t gpa);
 	void *ctx;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
 
 static uint64_t slot_chunks(const struct ka_memslot *slot)
 {

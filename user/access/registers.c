@@ -3,8 +3,8 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "registers.h"
 
 enum {
@@ -114,14 +114,6 @@ static bool state_fresh(const struct ka_vm *vm, const struct kvmbpf_vcpu *state)
 	if (host_reads_vmcs(vm->host))
 		since -= RUNNING_NS;
 	return state_of(state, vm->vm) && state->time_ns >= since;
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
 }
 
 /*

@@ -6,10 +6,10 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bpf/requests.skel.h"
+#include "clock.h"
 #include "helper.h"
 #include "inflight.h"
 #include "requests.h"
@@ -25,14 +25,6 @@ struct requests {
 
 #define NS_PER_MS 1000000ULL
 #define WAIT_NS (1000 * NS_PER_MS) /* at once; then on */
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
 
 /* ---- the kernel's programs ------------------------------------------------------------------ */
 

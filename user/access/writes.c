@@ -6,10 +6,10 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bpf/writes.skel.h"
+#include "clock.h"
 #include "helper.h"
 #include "kvmbpf/writes.h"
 #include "writes.h"
@@ -55,7 +55,7 @@ static int check_tracking(const struct ka_vm *vm)
 
 int ka_track_begin(struct ka_vm *vm)
 {
-	struct timespec now;
+	uint64_t now = now_ns();
 	int err = check(vm);
 
 	if (err)
@@ -65,13 +65,12 @@ int ka_track_begin(struct ka_vm *vm)
 
 		return call(vm->host->writes->progs.writes_restart, &args);
 	}
-	/* Records of an earlier VM at this address are older. */
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	err = call_with_fd(vm, vm->host->writes->progs.writes_begin);
 	if (err)
 		return err;
 	vm->tracks = true;
-	vm->tracks_since_ns = now.tv_sec * 1000000000ULL + now.tv_nsec;
+	/* Records of an earlier VM at this address are older. */
+	vm->tracks_since_ns = now;
 	vm->writes_lost = 0;
 	return 0;
 }
