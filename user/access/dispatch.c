@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "bpf/snapshot.skel.h"
+#include "clock.h"
 #include "dispatch.h"
 #include "registers.h"
 #include "writes.h"
@@ -26,6 +27,9 @@
 
 /* More than the ring buffer holds. Guests can push as fast as it is emptied, so it is left then. */
 enum { RECORDS_PER_DISPATCH = 4096 };
+
+/* What is over a VM's budget comes within a second of what it pushed, and brings no record. */
+#define LOST_NS 3000000000ULL
 
 static void record_take(struct ka_host *host, const struct kvmbpf_snapshot_record *record)
 {
@@ -286,7 +290,10 @@ int ka_host_dispatch(struct ka_host *host, const struct ka_host_events *events, 
 	if (!err)
 		err = dispatch_timer(host);
 	announce(host);
-	report_lost(host);
+	if (changes > 0)
+		host->changes_ns = now_ns();
+	if (host->changes_ns && now_ns() - host->changes_ns < LOST_NS)
+		report_lost(host);
 	host->events = NULL;
 	return err ? err : changes < 0 ? changes : 0;
 }

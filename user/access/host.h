@@ -63,6 +63,7 @@ struct ka_host {
 	uint8_t *slot_used;             /* one byte a slot */
 	struct ring_buffer *changes;
 	unsigned int records;           /* taken from it in this dispatch */
+	uint64_t changes_ns;            /* when the last pushes came, CLOCK_MONOTONIC */
 	uint64_t lost_reported, dropped_reported;
 	int epoll_fd;
 	int uevent_fd;
