@@ -3,7 +3,7 @@
  * Modules of the guest's kernel, as each of its own records has them: the list, the tree in which
  * addresses are looked up, and sysfs. Who hides from one seldom hides from all.
  *
- * Every link is the guest's: walks are bounded by the number of modules that there can be.
+ * Every link is the guest's: walks are bounded by the number of modules that the caller takes.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,8 +14,8 @@
 
 enum {
 	TRIES = 3,
-	SYSFS_MAX = 2 * KA_MODULES_MAX, /* of modules, and of parts of the kernel itself */
-	TREE_MAX = 8 * KA_MODULES_MAX,	/* a node for each of a module's pieces of memory */
+	TREE_PER_MODULE = 8, /* nodes: one for each of its pieces of memory */
+	SYSFS_OTHERS = 1024, /* folders of parts of the kernel itself */
 	TREE_DEPTH_MAX = 64,
 };
 
@@ -217,7 +217,7 @@ static int scan_tree(struct scan *scan)
 		return err;
 	depth = waiting[0] ? 1 : 0;
 	while (depth) {
-		if (visited++ == TREE_MAX)
+		if (visited++ == TREE_PER_MODULE * scan->max)
 			return -EAGAIN;
 		err = scan_tree_node(scan, waiting[--depth], &next[0], &next[1]);
 		if (err)
@@ -250,7 +250,7 @@ static int scan_sysfs(struct scan *scan)
 	for (size_t i = 0; !err && links.next != head; i++) {
 		uint64_t object = links.next - layout->entry.offset;
 
-		if (i == SYSFS_MAX)
+		if (i == scan->max + SYSFS_OTHERS)
 			return -EAGAIN;
 		err = structs_read_word(&scan->guest, object + layout->sysfs_owner.offset, &owner);
 		/* Parts of the kernel itself have a folder there, too, and no module. */

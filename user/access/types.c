@@ -14,7 +14,7 @@
 #include "types.h"
 
 enum {
-	BTF_MAX = 64 << 20,  /* bytes; a distribution's kernel has 4 to 8 MiB */
+	BTF_MAX = 16 << 20,  /* bytes; a distribution's kernel has 4 to 8 MiB */
 	MODIFIERS_MAX = 32,  /* typedef, const and so on in front of a type */
 	NESTING_MAX = 8,     /* unnamed structs within each other */
 	MEMBERS_MAX = 1 << 16, /* looked at for one name */

@@ -14,8 +14,10 @@ void guest_modules_prepare(struct guest_modules *modules, struct ka_vm *vm,
 {
 	struct ka_types *types;
 
-	guest_modules_drop(modules);
-	if (!kernel->symbols || ka_types_from_guest(vm, kernel, &types))
+	if (modules->prepared || !kernel->symbols)
+		return;
+	modules->prepared = true;
+	if (ka_types_from_guest(vm, kernel, &types))
 		return;
 	if (ka_module_layout_new(kernel, types, &modules->layout))
 		modules->layout = NULL;

@@ -4,8 +4,10 @@
 #define MONITOR_GUEST_MODULES_H
 
 #include <kvmaccess.h>
+#include <stdbool.h>
 
 struct guest_modules {
+	bool prepared;
 	struct ka_module_layout *layout; /* NULL: this kernel's types are not known */
 	struct ka_module *modules;
 	size_t count;
@@ -13,8 +15,9 @@ struct guest_modules {
 };
 
 /*
- * Learns where this kernel keeps its modules: some 10 ms, once a boot. Nothing of this is needed
- * to find a violation, so what fails is only not named.
+ * Learns where this kernel keeps its modules: some 10 ms, and many times that where the guest means
+ * it badly, so once a boot, however often it is asked for. Nothing of this is needed to find a
+ * violation, so what fails is only not named.
  */
 void guest_modules_prepare(struct guest_modules *modules, struct ka_vm *vm,
 			   const struct ka_kernel *kernel);
