@@ -322,8 +322,9 @@ static int range_add(struct kvmbpf_tracker *tracker, struct tracked_frame *frame
 }
 
 /*
- * Under vm->lock and kvm->srcu. Counts before it reads the frame: what is written after the bytes
- * were read is heard of. A frame that is counted, but does not become active, is uncounted later.
+ * Under vm->lock and kvm->srcu. A write after the bytes were read and before the range is added is
+ * not told: who tracks looks at the memory afterwards. A frame that is counted, but does not become
+ * active, is uncounted later.
  */
 static int track(struct kvmbpf_vm_handle *vm, gfn_t gfn, const struct tracked_range *range,
 		 u8 *buf)
