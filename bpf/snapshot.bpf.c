@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Snapshots of vCPU registers: pulled by an iterator over one process's files, and pushed from
- * KVM's vcpu_load and exits when something watched changed.
+ * Snapshots of vCPU registers: pulled, of as many vCPUs as user space names in one call, and pushed
+ * from KVM's vcpu_load and exits when something watched changed.
  *
  * One set of programs a vendor; user space loads the set that fits the host.
  */
@@ -31,6 +31,15 @@ struct {
 	__type(key, __u64);
 	__type(value, __u32);
 } vcpu_slots SEC(".maps");
+
+/* What the next pull reads; memory-mapped by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, KVMBPF_PULLS_MAX);
+	__type(key, __u32);
+	__type(value, struct kvmbpf_pull);
+} pulls SEC(".maps");
 
 /* struct kvm * → what it is called: for whoever looks with bpftool. */
 struct {
@@ -101,6 +110,15 @@ static __always_inline bool state_lock(struct kvmbpf_vcpu *state)
 		return true;
 	COUNT(state_busy);
 	return false;
+}
+
+/*
+ * A pull has vCPUs by their addresses and holds no reference. While somebody uses the VM its
+ * memory is not freed: what was read before this says so is the VM's.
+ */
+static __always_inline bool is_alive(struct kvm_vcpu *vcpu)
+{
+	return BPF_CORE_READ(vcpu, kvm, users_count.refs.counter) > 0;
 }
 
 static __always_inline void state_unlock(struct kvmbpf_vcpu *state)
@@ -198,39 +216,45 @@ static __always_inline void refresh(struct kvmbpf_vcpu *state, struct kvm_vcpu *
 	state_unlock(state);
 }
 
+static __always_inline void record_end(struct kvmbpf_snapshot_record *record, bool keep)
+{
+	if (record && keep)
+		bpf_ringbuf_submit(record, 0);
+	else if (record)
+		bpf_ringbuf_discard(record, 0);
+}
+
 /*
  * The body of every program. A pull takes a full snapshot; the others only when something watched
  * changed, or when user space raised `epoch`. A change is published whoever noticed it first, or
- * the iterator would hide it from the ring buffer; also when another writer holds the state.
+ * the pull would hide it from the ring buffer; also when another writer holds the state.
  *
- * The iterator cannot read a VMCS: on VMX with the module each exit keeps the registers, and a pull
- * only says whether they still stand.
+ * A pull cannot read a VMCS: on VMX with the module each exit keeps the registers, and a pull only
+ * says whether they still stand.
  */
-static __always_inline int take_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vendor vendor,
-					 enum kvmbpf_source source)
+static __always_inline void take_snapshot(struct kvm_vcpu *vcpu, __u32 slot,
+					  enum kvmbpf_vendor vendor, enum kvmbpf_source source)
 {
+	struct kvmbpf_vcpu *state = bpf_map_lookup_elem(&vcpus, &slot);
 	struct kvmbpf_snapshot_record *record = NULL;
-	__u64 key = (__u64)vcpu;
-	__u32 *slot = bpf_map_lookup_elem(&vcpu_slots, &key);
-	struct kvmbpf_vcpu *state;
+	bool pulled = source == KVMBPF_SOURCE_PULL, away, alive;
 	struct watched now = {};
 	__u32 changed;
-	bool away;
 
-	if (!slot)
-		return 0;
-	state = bpf_map_lookup_elem(&vcpus, slot);
 	if (!state)
-		return 0;
+		return;
 	count_source(source);
-	if (is_vmcs_read(vendor) && source == KVMBPF_SOURCE_PULL) {
-		vmx_vouch(vcpu, state);
-		return 0;
+	if (is_vmcs_read(vendor) && pulled) {
+		if (is_alive(vcpu))
+			vmx_vouch(vcpu, state);
+		return;
 	}
 	if (vendor_watch(vendor, vcpu, &now)) {
 		COUNT(read_errors);
-		return 0;
+		return;
 	}
+	if (pulled && !is_alive(vcpu))
+		return;
 	/* The first vCPU is the last in its kernel; others come and go with CPU hotplug. */
 	if (has_helper && left_kernel(&now, state) && !BPF_CORE_READ(vcpu, vcpu_idx))
 		kvmbpf_tracking_stop((__u64)BPF_CORE_READ(vcpu, kvm), KVMBPF_STOP_KERNEL);
@@ -239,20 +263,42 @@ static __always_inline int take_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vend
 	if (!is_news(state, &now, source, changed)) {
 		if (is_vmcs_read(vendor) && !away)
 			refresh(state, vcpu, &now);
-		return 0;
+		return;
 	}
 	if (changed || away)
-		record = record_reserve(vcpu, *slot, changed);
+		record = record_reserve(vcpu, slot, changed);
 	if (record)
 		fill(&record->state, vcpu, vendor, source, &now);
+	alive = !pulled || is_alive(vcpu);
 	if (away) {
 		state->away = 1;
-	} else if (state_lock(state)) {
+	} else if (alive && state_lock(state)) {
 		fill(state, vcpu, vendor, source, &now);
+		if (pulled && !is_alive(vcpu))
+			state->kvm = 0; /* nobody's */
 		state_unlock(state);
 	}
-	if (record)
-		bpf_ringbuf_submit(record, 0);
+	record_end(record, alive);
+}
+
+static __always_inline int push_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vendor vendor,
+					 enum kvmbpf_source source)
+{
+	__u64 key = (__u64)vcpu;
+	__u32 *slot = bpf_map_lookup_elem(&vcpu_slots, &key);
+
+	if (slot)
+		take_snapshot(vcpu, *slot, vendor, source);
+	return 0;
+}
+
+static __always_inline long pull_snapshot(__u32 index, enum kvmbpf_vendor vendor)
+{
+	const struct kvmbpf_pull *pull = bpf_map_lookup_elem(&pulls, &index);
+
+	if (!pull)
+		return 1;
+	take_snapshot((struct kvm_vcpu *)pull->vcpu, pull->slot, vendor, KVMBPF_SOURCE_PULL);
 	return 0;
 }
 
@@ -261,36 +307,37 @@ static __always_inline int take_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vend
  * verifier from 6.12 on.
  */
 #define VENDOR_PROGRAMS(name, vendor)                                                              \
-	SEC("?iter/task_file")                                                                     \
-	int pull_##name(struct bpf_iter__task_file *ctx)                                           \
+	static long pull_each_##name(__u32 index, void *ctx)                                       \
 	{                                                                                          \
-		struct file *file = ctx->file;                                                     \
-                                                                                                   \
-		if (!file)                                                                         \
-			return 0;                                                                  \
-		return take_snapshot(file->private_data, vendor, KVMBPF_SOURCE_PULL);              \
+		return pull_snapshot(index, vendor);                                               \
+	}                                                                                          \
+	SEC("?syscall")                                                                            \
+	int pull_##name(struct kvmbpf_pull_call *call)                                             \
+	{                                                                                          \
+		bpf_loop(call->count, pull_each_##name, NULL, 0);                                  \
+		return 0;                                                                          \
 	}                                                                                          \
 	SEC("?tp_btf/kvm_exit")                                                                    \
 	int BPF_PROG(exit_##name, struct kvm_vcpu *vcpu)                                           \
 	{                                                                                          \
-		return vcpu ? take_snapshot(vcpu, vendor, KVMBPF_SOURCE_EXIT) : 0;                 \
+		return vcpu ? push_snapshot(vcpu, vendor, KVMBPF_SOURCE_EXIT) : 0;                 \
 	}                                                                                          \
 	SEC("?tp_btf/kvm_entry")                                                                   \
 	int BPF_PROG(entry_##name, struct kvm_vcpu *vcpu)                                          \
 	{                                                                                          \
-		return vcpu ? take_snapshot(vcpu, vendor, KVMBPF_SOURCE_ENTRY) : 0;                \
+		return vcpu ? push_snapshot(vcpu, vendor, KVMBPF_SOURCE_ENTRY) : 0;                \
 	}
 
 #define LOAD_PROGRAMS(name, vendor)                                                                \
 	SEC("?fentry/kvm_arch_vcpu_load")                                                          \
 	int BPF_PROG(load_##name, struct kvm_vcpu *vcpu)                                           \
 	{                                                                                          \
-		return take_snapshot(vcpu, vendor, KVMBPF_SOURCE_LOAD);                            \
+		return push_snapshot(vcpu, vendor, KVMBPF_SOURCE_LOAD);                            \
 	}                                                                                          \
 	SEC("?kprobe/kvm_arch_vcpu_load")                                                          \
 	int BPF_KPROBE(probe_##name, struct kvm_vcpu *vcpu)                                        \
 	{                                                                                          \
-		return take_snapshot(vcpu, vendor, KVMBPF_SOURCE_LOAD);                            \
+		return push_snapshot(vcpu, vendor, KVMBPF_SOURCE_LOAD);                            \
 	}
 
 VENDOR_PROGRAMS(svm, KVMBPF_VENDOR_SVM)
@@ -316,5 +363,5 @@ int wake(struct kvmbpf_wake_call *call)
 SEC("?fexit/kvm_arch_vcpu_load")
 int BPF_PROG(load_vmx, struct kvm_vcpu *vcpu)
 {
-	return take_snapshot(vcpu, KVMBPF_VENDOR_VMX, KVMBPF_SOURCE_LOAD);
+	return push_snapshot(vcpu, KVMBPF_VENDOR_VMX, KVMBPF_SOURCE_LOAD);
 }

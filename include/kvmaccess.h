@@ -241,7 +241,13 @@ struct ka_registers {
 };
 
 /*
- * Reads the registers of all vCPUs afresh (about 3 µs a VM), in the order of their ids.
+ * Reads the registers of all vCPUs of many VMs in one pass, for the next ka_registers_read_all() of
+ * each, which then takes no system call: to be called soon, as it gives what was read here. On
+ * failure those read afresh as ever. VMs of one host; those that are gone are passed over.
+ */
+int ka_registers_pull(struct ka_host *host, struct ka_vm *const *vms, size_t count);
+/*
+ * Reads the registers of all vCPUs afresh, in one system call, in the order of their ids.
  * Fills at most `max`, and sets *ret_count to what was filled. A vCPU that runs in the guest
  * right now shows its state of its last exit; on VMX its time_ns is that exit's, and it is left out
  * where that is over 100 ms ago. Errors: -EOWNERDEAD, -EOPNOTSUPP.

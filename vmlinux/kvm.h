@@ -106,6 +106,10 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+typedef struct refcount_struct {
+	atomic_t refs;
+} CORE refcount_t;
+
 struct rb_node {
 	unsigned long __rb_parent_color;
 	struct rb_node *rb_right;
@@ -135,6 +139,7 @@ struct kvm_memslots {
 
 struct kvm {
 	struct mm_struct *mm;
+	refcount_t users_count;
 	/* One entry an address space: 2 (normal, SMM), or 1 without CONFIG_KVM_SMM. */
 	struct kvm_memslots *memslots[1];
 	atomic_t online_vcpus;

@@ -19,6 +19,7 @@ enum kvmbpf_limits {
 	KVMBPF_MEMSLOTS_PER_READ = 512,
 	KVMBPF_GFN_TREE_DEPTH = 64,
 	KVMBPF_PUSHES_PER_WINDOW = 2048, /* of a VM */
+	KVMBPF_PULLS_MAX = 1024,         /* vCPUs in one pull */
 };
 
 enum kvmbpf_record_type {
@@ -171,6 +172,18 @@ struct kvmbpf_vcpu {
 	__u16 selector[KVMBPF_SELECTORS];
 };
 
+/* Entry of the map `pulls`: a vCPU whose registers are to be read now. */
+struct kvmbpf_pull {
+	__u64 vcpu;  /* address of struct kvm_vcpu */
+	__u32 slot;  /* in map vcpus */
+	__u32 pad;
+};
+
+/* Argument of the programs pull_*. */
+struct kvmbpf_pull_call {
+	__u32 count; /* of entries, from the first */
+};
+
 /* Argument of the program `wake`. */
 struct kvmbpf_wake_call {
 	__s32 fd; /* of the VM, in the calling process */
@@ -221,7 +234,7 @@ struct kvmbpf_budget {
 struct kvmbpf_counters {
 	__u64 exits;          /* kvm_exit on a watched vCPU */
 	__u64 loads;          /* vcpu_load on a watched vCPU */
-	__u64 pulls;          /* vCPUs read by the iterator */
+	__u64 pulls;          /* vCPUs read because user space asked */
 	__u64 changes;        /* snapshots pushed */
 	__u64 ringbuf_lost;   /* snapshots that found the ring buffer full */
 	__u64 dropped;        /* snapshots over their VM's budget */

@@ -22,7 +22,11 @@
 #include "vmx.h"
 #include "writes.h"
 
-enum { DEFAULT_VCPUS = 8192, VCPUS_MAX = 1 << 20 };
+enum {
+	DEFAULT_VCPUS = 8192,
+	VCPUS_MAX = 1 << 20,
+	PULLS_SIZE = KVMBPF_PULLS_MAX * sizeof(struct kvmbpf_pull),
+};
 
 static __thread const struct ka_host_options *log_options;
 
@@ -248,6 +252,7 @@ static int load_push_best(struct ka_host *host, uint32_t vcpus)
 static int load_programs(struct ka_host *host, const struct ka_host_options *options)
 {
 	uint32_t vcpus = options->max_vcpus ? options->max_vcpus : DEFAULT_VCPUS;
+	const struct bpf_program *pull;
 	int err = -EOPNOTSUPP;
 	bool push;
 
@@ -273,23 +278,32 @@ static int load_programs(struct ka_host *host, const struct ka_host_options *opt
 			     strerror(-err));
 		return err;
 	}
-	host_feature(host, "pull", KA_FEATURE_ON, "iterator over the files of one process");
+	pull = push_program(host->snapshot->obj, host->probe.vendor, "pull");
+	host->pull_fd = bpf_program__fd(pull);
+	host_feature(host, "pull", KA_FEATURE_ON, "registers of all vCPUs in one call");
+	return 0;
+}
+
+static int map_array(const struct bpf_map *map, size_t size, void **ret_array)
+{
+	void *array = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+
+	if (array == MAP_FAILED)
+		return -errno;
+	*ret_array = array;
 	return 0;
 }
 
 static int map_states(struct ka_host *host)
 {
-	struct bpf_map *map = host->snapshot->maps.vcpus;
-	size_t page = sysconf(_SC_PAGESIZE);
+	int err;
 
 	host->states_size = (size_t)host->slot_count * sizeof(struct kvmbpf_vcpu);
-	host->states_size = (host->states_size + page - 1) / page * page;
-	host->states = mmap(NULL, host->states_size, PROT_READ | PROT_WRITE, MAP_SHARED,
-			    bpf_map__fd(map), 0);
-	if (host->states == MAP_FAILED) {
-		host->states = NULL;
-		return -errno;
-	}
+	err = map_array(host->snapshot->maps.vcpus, host->states_size, (void **)&host->states);
+	if (!err)
+		err = map_array(host->snapshot->maps.pulls, PULLS_SIZE, (void **)&host->pulls);
+	if (err)
+		return err;
 	host->slot_used = calloc(host->slot_count, 1);
 	return host->slot_used ? 0 : -ENOMEM;
 }
@@ -332,6 +346,8 @@ static void host_free(struct ka_host *host)
 	dispatch_deinit(host);
 	if (host->states)
 		munmap(host->states, host->states_size);
+	if (host->pulls)
+		munmap(host->pulls, PULLS_SIZE);
 	free(host->slot_used);
 	detach_all(host);
 	bpf_link__destroy(host->discover_link);
@@ -433,26 +449,10 @@ int ka_host_counters(struct ka_host *host, struct ka_counters *ret_counters)
 	return err;
 }
 
-/* Runs an iterator to its end; it writes its result into the map of states. */
-int host_pull(struct ka_host *host, int link_fd)
+int host_pull(struct ka_host *host, unsigned int count)
 {
-	char byte;
-	int fd, err = 0;
+	struct kvmbpf_pull_call call = { .count = count };
+	LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &call, .ctx_size_in = sizeof(call));
 
-	(void)host;
-	fd = bpf_iter_create(link_fd);
-	if (fd < 0)
-		return -errno;
-	for (;;) {
-		ssize_t len = read(fd, &byte, sizeof(byte));
-
-		if (len < 0 && (errno == EINTR || errno == EAGAIN))
-			continue;
-		if (len < 0)
-			err = -errno;
-		if (len <= 0)
-			break;
-	}
-	close(fd);
-	return err;
+	return bpf_prog_test_run_opts(host->pull_fd, &options);
 }

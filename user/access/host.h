@@ -58,6 +58,8 @@ struct ka_host {
 	struct push push;               /* of the snapshot's programs */
 	struct kvmbpf_vcpu *states;     /* map vcpus, memory-mapped */
 	size_t states_size;
+	struct kvmbpf_pull *pulls;      /* map pulls, memory-mapped */
+	int pull_fd;                    /* the program that reads what stands there */
 	int pin_fd;                     /* of the bpffs directory, which is locked while it is open */
 	uint32_t slot_count;
 	uint8_t *slot_used;             /* one byte a slot */
@@ -106,7 +108,8 @@ int uevent_open(void);
 int uevent_read(int fd, pid_t *ret_pid, bool *ret_created);
 
 /* host.c */
-int host_pull(struct ka_host *host, int link_fd);
+/* Has the programs read the vCPUs in the first entries of `pulls`. */
+int host_pull(struct ka_host *host, unsigned int count);
 void host_feature(struct ka_host *host, const char *name, enum ka_feature_state state,
 		  const char *format, ...) __attribute__((format(printf, 4, 5)));
 

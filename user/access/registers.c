@@ -116,55 +116,77 @@ static bool state_fresh(const struct ka_vm *vm, const struct kvmbpf_vcpu *state)
 	return state_of(state, vm->vm) && state->time_ns >= since;
 }
 
-/*
- * One pull; says how many vCPUs are fresh, and whether the VM's memslots or vCPUs changed. A vCPU
- * whose state another program just held was written by that program, so it is as fresh.
- */
-static int pull(struct ka_vm *vm, size_t *ret_fresh, bool *ret_changed)
+static void pull_add(struct ka_host *host, const struct host_vcpu *vcpu, unsigned int *count)
 {
-	struct host_vm *found = vm->vm;
-	struct kvmbpf_vcpu state;
-	bool changed = false;
-	size_t fresh = 0;
-	int err;
+	if (vcpu->slot == NO_SLOT)
+		return;
+	host->pulls[(*count)++] = (struct kvmbpf_pull){
+		.vcpu = vcpu->vcpu,
+		.slot = (uint32_t)vcpu->slot,
+	};
+}
 
-	vm->pulled_ns = now_ns();
-	err = host_pull(vm->host, bpf_link__fd(vm->pull));
-	if (err)
-		return err;
-	for (size_t i = 0; i < found->vcpu_count; i++) {
-		if (found->vcpus[i].slot == NO_SLOT)
-			continue;
-		err = state_copy(&vm->host->states[found->vcpus[i].slot], &state);
-		if (err || !state_fresh(vm, &state))
-			continue;
-		fresh++;
-		changed |= state.generation != found->generation ||
-			   state.online_vcpus != found->vcpu_count;
+/* Reads the vCPUs of these VMs, in as few calls as their number takes. */
+static int pull(struct ka_host *host, struct ka_vm *const *vms, size_t count)
+{
+	uint64_t begin = now_ns();
+	unsigned int pulls = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < count && !err; i++) {
+		vms[i]->pulled_ns = begin;
+		for (size_t j = 0; vms[i]->vm && j < vms[i]->vm->vcpu_count && !err; j++) {
+			pull_add(host, &vms[i]->vm->vcpus[j], &pulls);
+			if (pulls < KVMBPF_PULLS_MAX)
+				continue;
+			err = host_pull(host, pulls);
+			pulls = 0;
+		}
 	}
-	*ret_fresh = fresh;
-	*ret_changed = changed;
-	return 0;
+	return err || !pulls ? err : host_pull(host, pulls);
+}
+
+int ka_registers_pull(struct ka_host *host, struct ka_vm *const *vms, size_t count)
+{
+	int err = pull(host, vms, count);
+
+	for (size_t i = 0; i < count && !err; i++)
+		vms[i]->pulled = true;
+	return err;
+}
+
+/*
+ * Did the last pull read every vCPU, and are the VM's memslots and vCPUs as they were? A vCPU whose
+ * state another program just held was written by that program, so it is as fresh.
+ */
+static bool pull_complete(const struct ka_vm *vm)
+{
+	const struct host_vm *found = vm->vm;
+
+	for (size_t i = 0; i < found->vcpu_count; i++) {
+		const struct kvmbpf_vcpu *state = &vm->host->states[found->vcpus[i].slot];
+
+		if (found->vcpus[i].slot == NO_SLOT || !state_fresh(vm, state) ||
+		    state->generation != found->generation ||
+		    state->online_vcpus != found->vcpu_count)
+			return false;
+	}
+	return found->vcpu_count;
 }
 
 int registers_refresh(struct ka_vm *vm)
 {
-	size_t fresh;
-	bool changed;
+	bool pulled = vm->pulled;
 	int err;
 
-	if (vm->vm && !vm->pull) {
-		err = discover_scan(vm->host, vm->info.pid);
-		if (err)
-			return err;
-	}
-	for (int try = 0; vm->pull && try < PULL_RETRIES; try++) {
+	vm->pulled = false;
+	for (int try = 0; try < PULL_RETRIES; try++) {
 		if (!vm->vm)
 			return -EOWNERDEAD;
-		err = pull(vm, &fresh, &changed);
+		err = try || !pulled ? pull(vm->host, &vm, 1) : 0;
 		if (err)
 			return err;
-		if (!changed && fresh == vm->vm->vcpu_count && fresh)
+		if (pull_complete(vm))
 			return 0;
 		/* vCPUs, memslots or the whole VM came or went. */
 		err = discover_scan(vm->host, vm->info.pid);
@@ -182,8 +204,6 @@ int ka_registers_read_all(struct ka_vm *vm, struct ka_registers *registers, size
 	int err;
 
 	err = registers_refresh(vm);
-	if (!err && !vm->pull)
-		err = -EOPNOTSUPP;
 	if (err)
 		return err;
 	for (size_t i = 0; i < vm->vm->vcpu_count && count < max; i++) {
@@ -206,8 +226,6 @@ int ka_register_read(struct ka_vm *vm, unsigned int vcpu, struct ka_registers *r
 	int err;
 
 	err = registers_refresh(vm);
-	if (!err && !vm->pull)
-		err = -EOPNOTSUPP;
 	if (err)
 		return err;
 	for (size_t i = 0; i < vm->vm->vcpu_count; i++) {

@@ -150,27 +150,9 @@ void host_vm_gone(struct ka_host *host, struct host_vm *vm)
 
 /* ---- handles -------------------------------------------------------------------------------- */
 
-/* NULL where registers cannot be pulled. */
-static struct bpf_program *pull_program(const struct ka_host *host)
-{
-	return push_program(host->snapshot->obj, host->probe.vendor, "pull");
-}
-
-static struct bpf_link *attach_pull(const struct ka_host *host, pid_t pid)
-{
-	union bpf_iter_link_info info = { .task.pid = pid };
-	LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info,
-		    .link_info_len = sizeof(info));
-	struct bpf_link *link = bpf_program__attach_iter(pull_program(host), &options);
-
-	/* No restricted iterators before 6.1: look at every process. */
-	return link ? link : bpf_program__attach_iter(pull_program(host), NULL);
-}
-
 static void handle_free(struct ka_vm *vm)
 {
 	requests_forget(vm);
-	bpf_link__destroy(vm->pull);
 	free(vm->translations);
 	free(vm->batch);
 	free(vm);
@@ -191,13 +173,6 @@ static int open_found(struct ka_host *host, struct host_vm *found, unsigned int 
 	vm->batch = calloc(1, sizeof(*vm->batch));
 	if (!vm->translations || !vm->batch)
 		goto fail;
-	if (pull_program(host)) {
-		vm->pull = attach_pull(host, found->info.pid);
-		if (!vm->pull) {
-			err = -errno;
-			goto fail;
-		}
-	}
 	err = host_vm_watch(host, found);
 	if (err)
 		goto fail;

@@ -45,8 +45,8 @@ struct ka_vm {
 	struct ka_vm *next;      /* other handles on the same VM */
 	struct ka_vm_info info;  /* as it was when the VM was last there */
 	unsigned int flags;
-	struct bpf_link *pull;   /* iterator over this process's files; NULL on VMX */
 	uint64_t pulled_ns;      /* when the last pull began, CLOCK_MONOTONIC */
+	bool pulled;             /* with others, and not looked at yet */
 	struct translation *translations;
 	struct batch *batch;
 	uint64_t root;           /* of the kernel's page tables, where CR3 is not read; 0: not found */
@@ -68,7 +68,7 @@ struct kvmbpf_paging_state paging_state(const struct ka_paging *paging);
 int translate_walk(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva,
 		   struct kvmbpf_walk *ret_walk);
 
-/* registers.c: reads the VM's processes' vCPUs afresh, and memslots if they changed. */
+/* registers.c: reads the VM's vCPUs afresh, and memslots if they changed. */
 int registers_refresh(struct ka_vm *vm);
 
 #endif
