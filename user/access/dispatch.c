@@ -17,16 +17,16 @@
 #include "writes.h"
 
 /*
- * KVM's create message comes before the VM's file, vCPUs and memslots exist, so everything is
- * scanned again after RETRY, and after twice that and so on up to FULL_SCAN; the latter also finds
- * a VM whose message was lost (the socket's buffer was full).
+ * KVM's create message comes before the VM's file, vCPUs and memslots exist, so the process that it
+ * names is scanned again after RETRY, and after twice that and so on up to FULL_SCAN. Then all are,
+ * which also finds a VM whose message was lost (the socket's buffer was full).
  */
 #define RETRY_NS (50ULL * 1000 * 1000)
 #define FULL_SCAN_NS (30ULL * 1000 * 1000 * 1000)
 #define NS_PER_S (1000ULL * 1000 * 1000)
 
 /* More than the ring buffer holds. Guests can push as fast as it is emptied, so it is left then. */
-enum { RECORDS_PER_DISPATCH = 4096 };
+enum { RECORDS_PER_DISPATCH = 4096, READY_MAX = 16 };
 
 /* What is over a VM's budget comes within a second of what it pushed, and brings no record. */
 #define LOST_NS 3000000000ULL
@@ -117,7 +117,9 @@ int dispatch_init(struct ka_host *host)
 			     "VMs are seen as they come and go");
 		err = watch(host, host->uevent_fd);
 	}
-	/* Makes the descriptor readable at once: the first dispatch scans. */
+	/* Makes the descriptor readable at once: the first dispatch scans. What is young then has not
+	 * told us. */
+	host->young_all = true;
 	host->rescan_ns = 1;
 	arm(host);
 	return err;
@@ -139,43 +141,56 @@ int ka_host_fd(const struct ka_host *host)
 	return host->epoll_fd;
 }
 
-/* The processes that messages name; one scan each, or one of everything if there are many. */
-enum { PIDS_MAX = 16 };
+static void young_add(struct ka_host *host, pid_t pid)
+{
+	for (size_t i = 0; i < host->young_count; i++)
+		if (host->young[i] == pid)
+			return;
+	if (host->young_count == YOUNG_MAX)
+		host->young_all = true;
+	else
+		host->young[host->young_count++] = pid;
+}
 
+/* Those that may have VMs which are not complete yet. */
+static int scan_young(struct ka_host *host)
+{
+	int err = 0;
+
+	if (host->young_all)
+		return discover_scan(host, 0);
+	for (size_t i = 0; i < host->young_count && !err; i++)
+		err = discover_scan(host, host->young[i]);
+	return err;
+}
+
+/* Processes in which VMs came or went are scanned now, those in which they came later again. */
 static int dispatch_uevents(struct ka_host *host)
 {
-	pid_t pids[PIDS_MAX], pid;
-	size_t count = 0;
-	bool created, any_created = false, full = false;
+	bool created, any_created = false;
+	pid_t gone[YOUNG_MAX], pid;
+	size_t gone_count = 0;
 	int more, err = 0;
 
-	if (host->uevent_fd < 0)
-		return 0;
 	while ((more = uevent_read(host->uevent_fd, &pid, &created))) {
-		size_t i;
-
 		/* -ENOBUFS: messages were lost. */
-		if (more < 0) {
-			full = any_created = true;
+		if (more < 0 || (!created && gone_count == YOUNG_MAX))
+			host->young_all = any_created = true;
+		if (more < 0)
 			break;
-		}
-
 		any_created |= created;
-		for (i = 0; i < count && pids[i] != pid; i++)
-			;
-		if (i == PIDS_MAX)
-			full = true;
-		else if (i == count)
-			pids[count++] = pid;
+		if (created)
+			young_add(host, pid);
+		else if (gone_count < YOUNG_MAX)
+			gone[gone_count++] = pid;
 	}
-	if (full)
-		err = discover_scan(host, 0);
-	for (size_t i = 0; i < count && !full && !err; i++)
-		err = discover_scan(host, pids[i]);
 	if (any_created) {
+		err = scan_young(host);
 		host->rescan_ns = RETRY_NS;
 		arm(host);
 	}
+	for (size_t i = 0; i < gone_count && !err; i++)
+		err = discover_scan(host, gone[i]);
 	return err;
 }
 
@@ -187,32 +202,52 @@ static pid_t process_of(const struct ka_host *host, int pidfd)
 	return 0;
 }
 
-/* Processes that ended. A scan misses their VMs, and closes what is readable here. */
-static int dispatch_ends(struct ka_host *host)
-{
-	struct epoll_event ready[PIDS_MAX];
-	int count = epoll_wait(host->epoll_fd, ready, PIDS_MAX, 0), err = 0;
-
-	for (int i = 0; i < count && !err; i++) {
-		pid_t pid = process_of(host, ready[i].data.fd);
-
-		if (pid)
-			err = discover_scan(host, pid);
-	}
-	return err;
-}
-
 static int dispatch_timer(struct ka_host *host)
 {
+	bool full = host->rescan_ns >= FULL_SCAN_NS;
 	uint64_t expirations;
+	int err;
 
 	if (read(host->timer_fd, &expirations, sizeof(expirations)) != sizeof(expirations))
 		return 0;
+	host->young_all |= full;
 	host->rescan_ns = host->rescan_ns < RETRY_NS ? RETRY_NS : host->rescan_ns * 2;
 	if (host->rescan_ns > FULL_SCAN_NS)
 		host->rescan_ns = FULL_SCAN_NS;
 	arm(host);
-	return discover_scan(host, 0);
+	err = scan_young(host);
+	if (full) {
+		host->young_count = 0;
+		host->young_all = false;
+	}
+	return err;
+}
+
+/* A process that ended: a scan misses its VMs, and closes what is readable here. */
+static int dispatch_end(struct ka_host *host, int pidfd)
+{
+	pid_t pid = process_of(host, pidfd);
+
+	return pid ? discover_scan(host, pid) : 0;
+}
+
+/* One system call while nothing has happened. */
+static int dispatch_ready(struct ka_host *host)
+{
+	struct epoll_event ready[READY_MAX];
+	int count = epoll_wait(host->epoll_fd, ready, READY_MAX, 0), err = 0;
+
+	for (int i = 0; i < count && !err; i++) {
+		int fd = ready[i].data.fd;
+
+		if (fd == host->uevent_fd)
+			err = dispatch_uevents(host);
+		else if (fd == host->timer_fd)
+			err = dispatch_timer(host);
+		else
+			err = dispatch_end(host, fd);
+	}
+	return err;
 }
 
 static struct host_vm *unannounced(struct ka_host *host)
@@ -284,11 +319,7 @@ int ka_host_dispatch(struct ka_host *host, const struct ka_host_events *events, 
 		changes = RECORDS_PER_DISPATCH;
 	err = writes_dispatch(host);
 	if (!err)
-		err = dispatch_uevents(host);
-	if (!err)
-		err = dispatch_ends(host);
-	if (!err)
-		err = dispatch_timer(host);
+		err = dispatch_ready(host);
 	announce(host);
 	if (changes > 0)
 		host->changes_ns = now_ns();

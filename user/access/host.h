@@ -15,7 +15,7 @@ struct requests;
 struct request_queue;
 struct ring_buffer;
 
-enum { NO_SLOT = -1 };
+enum { NO_SLOT = -1, YOUNG_MAX = 16 };
 
 struct host_vcpu {
 	uint64_t vcpu;        /* address of struct kvm_vcpu */
@@ -71,6 +71,9 @@ struct ka_host {
 	int uevent_fd;
 	int timer_fd;                   /* retries and the rare full scan */
 	uint64_t rescan_ns;             /* the timer's present period */
+	pid_t young[YOUNG_MAX];         /* processes that created VMs, to be scanned again */
+	size_t young_count;
+	bool young_all;                 /* scan all: more of them, or they are not known */
 	uint64_t *gone;                 /* keys of announced VMs that ended, not yet told */
 	size_t gone_count;
 	uint64_t next_key;

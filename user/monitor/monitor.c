@@ -11,6 +11,7 @@
 #include "outputs.h"
 #include "privileges.h"
 #include "report.h"
+#include "schedule.h"
 #include "sinks/sinks.h"
 #include "store.h"
 
@@ -23,7 +24,6 @@
 #include <systemd/sd-event.h>
 
 enum {
-	TICK_US = 1000000,
 	TIMER_ACCURACY_US = 1000,
 	PENDING_MAX = 16384,
 	DRAIN_MS = 5000,
@@ -31,19 +31,13 @@ enum {
 };
 
 static const uint64_t health_ns = 60 * NS_PER_S;
+/* What is done once a second waits this long for guests to be due, and is done along with them. */
+static const uint64_t tick_ns = NS_PER_S - NS_PER_S / 10, tick_late_ns = NS_PER_S / 5;
+/* What was pushed waits no longer than this for guests that take their time. */
+static const uint64_t dispatch_ns = 5 * NS_PER_MS;
 static const char pin_path[] = "/sys/fs/bpf/kvmbpf";
 static const char *const pin_paths[] = { pin_path, "/sys/fs/bpf/kvmbpf/maps",
 					 "/sys/fs/bpf/kvmbpf/progs", NULL };
-
-struct monitor;
-
-/* A guest and when it is looked at. */
-struct watched {
-	struct monitor *monitor;
-	struct guest *guest;
-	sd_event_source *timer;
-	uint64_t due_ns;
-};
 
 /* What ka_host_dispatch() tells is worked on after it returned: it is not to be called back into.
  */
@@ -80,15 +74,19 @@ struct monitor {
 	struct store *store;
 	struct outputs *outputs;
 	sd_event *event;
-	sd_event_source *host_source, *tick, *writes_timer;
+	sd_event_source *host_source, *timer, *writes_timer;
 	const struct ka_symbols **symbols;
-	struct watched **watched;
-	struct guest **guests; /* the same, for the health report */
+	struct schedule schedule;
+	struct guest **guests;
+	struct ka_vm **vms; /* of a turn */
 	size_t count;
 	struct pending *pending;
 	size_t pending_count, pending_max;
 	uint64_t pushes_lost;
+	uint64_t ticked_ns, dispatched_ns;
 	uint64_t watchdog_us, watchdog_fed_us, once_end_ns;
+	bool wrote;    /* writes may wait to be told */
+	bool look_now; /* some guest has check_now */
 	bool stopping, told_first;
 	char push_reason[200], realtime_reason[200];
 	enum monitor_exit status;
@@ -116,8 +114,6 @@ static int stream_write(void *ctx, const json_t *event, const char *line, size_t
 
 static struct health_view health_view(struct monitor *monitor)
 {
-	for (size_t i = 0; i < monitor->count; i++)
-		monitor->guests[i] = monitor->watched[i]->guest;
 	return (struct health_view){ .stream = &monitor->stream,
 				     .guests = monitor->guests,
 				     .count = monitor->count,
@@ -132,34 +128,28 @@ static void tell_health(struct monitor *monitor, const char *state)
 	health_tell(&monitor->health, &view, state);
 }
 
-static struct watched *watched_find(struct monitor *monitor, uint64_t key)
+static struct guest *guest_find(struct monitor *monitor, uint64_t key)
 {
 	for (size_t i = 0; i < monitor->count; i++)
-		if (monitor->watched[i]->guest->info.key == key)
-			return monitor->watched[i];
+		if (monitor->guests[i]->info.key == key)
+			return monitor->guests[i];
 	return NULL;
 }
 
-static void watched_free(struct watched *watched)
+static void guest_remove(struct monitor *monitor, struct guest *guest, const char *reason)
 {
-	sd_event_source_disable_unref(watched->timer);
-	guest_free(watched->guest);
-	free(watched);
-}
-
-static void watched_remove(struct monitor *monitor, struct watched *watched, const char *reason)
-{
-	report_gone(watched->guest, reason);
-	monitor->health.writes_lost_before += watched->guest->writes_lost;
+	report_gone(guest, reason);
+	monitor->health.writes_lost_before += guest->writes_lost;
+	schedule_remove(&monitor->schedule, guest);
 	for (size_t i = 0; i < monitor->count; i++)
-		if (monitor->watched[i] == watched)
-			monitor->watched[i] = monitor->watched[--monitor->count];
-	watched_free(watched);
+		if (monitor->guests[i] == guest)
+			monitor->guests[i] = monitor->guests[--monitor->count];
+	guest_free(guest);
 }
 
-static void watchdog_feed(struct monitor *monitor)
+static void watchdog_feed(struct monitor *monitor, uint64_t now_ns)
 {
-	uint64_t now_us = clock_mono() / NS_PER_US;
+	uint64_t now_us = now_ns / NS_PER_US;
 
 	if (!monitor->watchdog_us || now_us - monitor->watchdog_fed_us < monitor->watchdog_us / 4)
 		return;
@@ -172,7 +162,7 @@ static void once_judge(struct monitor *monitor, bool late)
 	bool violations = false, complete = true;
 
 	for (size_t i = 0; i < monitor->count; i++) {
-		const struct guest *guest = monitor->watched[i]->guest;
+		const struct guest *guest = monitor->guests[i];
 
 		if (!guest->judged && !late)
 			return;
@@ -186,13 +176,13 @@ static void once_judge(struct monitor *monitor, bool late)
 }
 
 /* One look; the guest may be gone afterwards. False: it is. */
-static bool watched_cycle(struct monitor *monitor, struct watched *watched)
+static bool look(struct monitor *monitor, struct guest *guest)
 {
-	if (guest_cycle(watched->guest) == -EOWNERDEAD) {
-		watched_remove(monitor, watched, "exited");
+	if (guest_cycle(guest) == -EOWNERDEAD) {
+		guest_remove(monitor, guest, "exited");
 		return false;
 	}
-	watchdog_feed(monitor);
+	monitor->look_now |= guest->check_now;
 	return true;
 }
 
@@ -201,69 +191,103 @@ static void dispatch(struct monitor *monitor);
 static bool all_seen_once(const struct monitor *monitor)
 {
 	for (size_t i = 0; i < monitor->count; i++)
-		if (!monitor->watched[i]->guest->judged)
+		if (!monitor->guests[i]->judged)
 			return false;
 	return monitor->count;
 }
 
-static int on_timer(sd_event_source *source, uint64_t usec, void *ctx)
+/* The registers of all guests that are still to be looked at. */
+static void turn_pull(struct monitor *monitor, const struct turn *turn)
 {
-	struct watched *watched = ctx;
-	struct monitor *monitor = watched->monitor;
-	uint64_t interval = monitor->watch.interval_ns, key = watched->guest->info.key;
-	uint64_t now = clock_mono(), behind = now > watched->due_ns ? now - watched->due_ns : 0;
+	int r;
 
-	(void)source, (void)usec;
-	/* What was pushed until now comes before what is read now. */
-	dispatch(monitor);
-	watched = watched_find(monitor, key);
-	if (!watched)
-		return 0;
-	if (behind > interval / 10)
-		monitor->health.cycles_late++;
-	monitor->health.cycles_missed += behind / interval;
-	watched->due_ns += interval * (1 + behind / interval);
-	sd_event_source_set_time(watched->timer, watched->due_ns / NS_PER_US);
-	sd_event_source_set_enabled(watched->timer, SD_EVENT_ONESHOT);
-	if (!watched_cycle(monitor, watched))
-		return 0;
-	monitor->health.cycles_done++;
-	if (watched->guest->check_now)
+	for (size_t i = 0; i < turn->left; i++)
+		monitor->vms[i] = turn->guests[i]->vm;
+	r = ka_registers_pull(monitor->host, monitor->vms, turn->left);
+	if (r < 0)
+		log_debug("registers of %zu VMs: %s", turn->left, strerror(-r));
+}
+
+/* A guest that takes long makes neither the pushes wait nor the registers of the others old. */
+static void turn_run(struct monitor *monitor, struct turn *turn)
+{
+	uint64_t interval = monitor->watch.interval_ns, now = clock_mono(), behind;
+	struct guest *guest;
+
+	turn_pull(monitor, turn);
+	while ((guest = schedule_guest(turn))) {
+		behind = now > turn->due_ns ? now - turn->due_ns : 0;
+		monitor->health.cycles_late += behind > interval / 10;
+		monitor->health.cycles_missed += behind / interval;
+		monitor->health.cycles_done += look(monitor, guest);
+		now = clock_mono();
+		watchdog_feed(monitor, now);
+		if (now - monitor->dispatched_ns < dispatch_ns)
+			continue;
+		dispatch(monitor);
+		turn_pull(monitor, turn);
+	}
+	schedule_end(&monitor->schedule, turn, now);
+	if (monitor->look_now)
 		dispatch(monitor);
 	if (!monitor->told_first && all_seen_once(monitor)) {
 		monitor->told_first = true;
 		tell_health(monitor, NULL);
 	}
 	if (monitor->options->once && !monitor->stopping)
-		once_judge(monitor, clock_mono() > monitor->once_end_ns);
-	return 0;
+		once_judge(monitor, now > monitor->once_end_ns);
 }
 
-static int watched_add(struct monitor *monitor, struct guest *guest)
-{
-	struct watched **all, *watched = calloc(1, sizeof(*watched));
-	struct guest **guests;
-	int r = -ENOMEM;
+static void tick(struct monitor *monitor, uint64_t now);
 
-	all = reallocarray(monitor->watched, monitor->count + 1, sizeof(*all));
-	monitor->watched = all ? all : monitor->watched;
+/* One turn at a time: what else waits has its turn in between. */
+static int on_timer(sd_event_source *source, uint64_t usec, void *ctx)
+{
+	struct monitor *monitor = ctx;
+	struct turn *turn;
+	uint64_t now, next;
+
+	(void)usec;
+	/* What was pushed until now comes before what is read now. */
+	dispatch(monitor);
+	now = monitor->dispatched_ns;
+	turn = schedule_begin(&monitor->schedule, now);
+	if (turn)
+		turn_run(monitor, turn);
+	if (now - monitor->ticked_ns >= tick_ns)
+		tick(monitor, now);
+	next = schedule_next(&monitor->schedule);
+	if (next > monitor->ticked_ns + tick_ns + tick_late_ns)
+		next = monitor->ticked_ns + tick_ns + tick_late_ns;
+	sd_event_source_set_time(source, next / NS_PER_US + 1);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int guests_reserve(struct monitor *monitor)
+{
+	struct guest **guests;
+	struct ka_vm **vms;
+
 	guests = reallocarray(monitor->guests, monitor->count + 1, sizeof(*guests));
 	monitor->guests = guests ? guests : monitor->guests;
-	if (watched && all && guests) {
-		*watched = (struct watched){ .monitor = monitor, .guest = guest };
-		/* Spread over the interval, so that a thousand VMs do not all come due at once. */
-		watched->due_ns = clock_mono() + guest->info.key * 0x9e3779b97f4a7c15ull % 1000 *
-							 (monitor->watch.interval_ns / 1000);
-		r = sd_event_add_time(monitor->event, &watched->timer, CLOCK_MONOTONIC,
-				      watched->due_ns / NS_PER_US, TIMER_ACCURACY_US, on_timer,
-				      watched);
-	}
+	vms = reallocarray(monitor->vms, monitor->count + 1, sizeof(*vms));
+	monitor->vms = vms ? vms : monitor->vms;
+	return guests && vms ? 0 : -ENOMEM;
+}
+
+static int guest_add(struct monitor *monitor, struct guest *guest)
+{
+	int r = guests_reserve(monitor);
+
+	if (!r)
+		r = schedule_add(&monitor->schedule, guest, clock_mono());
 	if (r < 0) {
-		free(watched);
 		guest_free(guest);
 		return r;
 	}
-	monitor->watched[monitor->count++] = watched;
+	monitor->guests[monitor->count++] = guest;
+	/* Its first cycle waits for nothing. */
+	monitor->health.cycles_done += look(monitor, guest);
 	return 0;
 }
 
@@ -273,7 +297,7 @@ static void guest_appeared(struct monitor *monitor, uint64_t key)
 	struct ka_vm *vm;
 	int r;
 
-	if (watched_find(monitor, key))
+	if (guest_find(monitor, key))
 		return;
 	r = ka_open_key(monitor->host, key, 0, &vm);
 	if (r < 0) {
@@ -287,7 +311,7 @@ static void guest_appeared(struct monitor *monitor, uint64_t key)
 	}
 	r = guest_new(&monitor->watch, vm, &guest);
 	if (!r)
-		r = watched_add(monitor, guest);
+		r = guest_add(monitor, guest);
 	if (r < 0 && r != -EOWNERDEAD)
 		log_warning("a VM cannot be watched: %s", strerror(-r));
 }
@@ -371,40 +395,40 @@ static void on_stopped(void *ctx, uint64_t key, uint64_t gpa, enum ka_stop_reaso
 static void on_lost(void *ctx, uint64_t key, uint64_t count)
 {
 	struct monitor *monitor = ctx;
-	struct watched *watched = key ? watched_find(monitor, key) : NULL;
+	struct guest *guest = key ? guest_find(monitor, key) : NULL;
 
-	if (watched)
-		watched->guest->changes_lost += count;
+	if (guest)
+		guest->changes_lost += count;
 	else if (!key)
 		monitor->pushes_lost += count;
 }
 
 static void pending_run(struct monitor *monitor, const struct pending *pending)
 {
-	struct watched *watched = watched_find(monitor, pending->key);
+	struct guest *guest = guest_find(monitor, pending->key);
 
 	if (pending->kind == PENDING_APPEARED)
 		guest_appeared(monitor, pending->key);
-	if (!watched)
+	if (!guest)
 		return;
 	switch (pending->kind) {
 	case PENDING_APPEARED:
 		return;
 	case PENDING_GONE:
-		watched_remove(monitor, watched, "exited");
+		guest_remove(monitor, guest, "exited");
 		return;
 	case PENDING_PUSHED:
-		guest_push(watched->guest, &pending->pushed.registers, pending->pushed.changed);
+		guest_push(guest, &pending->pushed.registers, pending->pushed.changed);
 		return;
 	case PENDING_WRITTEN:
-		guest_write(watched->guest, &pending->write);
+		guest_write(guest, &pending->write);
+		monitor->wrote = true;
 		return;
 	case PENDING_STOPPED:
-		guest_tracking_stopped(watched->guest, pending->stopped.gpa,
-				       pending->stopped.reason);
+		guest_tracking_stopped(guest, pending->stopped.gpa, pending->stopped.reason);
 		return;
 	case PENDING_WRITES_LOST:
-		guest_writes_lost(watched->guest, pending->lost);
+		guest_writes_lost(guest, pending->lost);
 		return;
 	}
 }
@@ -412,17 +436,18 @@ static void pending_run(struct monitor *monitor, const struct pending *pending)
 /* What is due now, and when to look again. */
 static void tell_writes(struct monitor *monitor)
 {
-	uint64_t next_ns = UINT64_MAX;
+	uint64_t next_ns = UINT64_MAX, now_ns = clock_mono();
 
 	for (size_t i = 0; i < monitor->count; i++) {
-		struct guest *guest = monitor->watched[i]->guest;
+		struct guest *guest = monitor->guests[i];
 		uint64_t guest_ns;
 
-		guest_tell_writes(guest, clock_mono());
+		guest_tell_writes(guest, now_ns);
 		guest_ns = fold_next_ns(&guest->folds);
 		next_ns = guest_ns < next_ns ? guest_ns : next_ns;
 	}
-	if (next_ns == UINT64_MAX)
+	monitor->wrote = next_ns != UINT64_MAX;
+	if (!monitor->wrote)
 		return;
 	sd_event_source_set_time(monitor->writes_timer, next_ns / NS_PER_US + 1);
 	sd_event_source_set_enabled(monitor->writes_timer, SD_EVENT_ONESHOT);
@@ -435,8 +460,29 @@ static int on_writes_timer(sd_event_source *source, uint64_t usec, void *ctx)
 	return 0;
 }
 
-/* True: a guest wants another look, once more was read. */
-static bool dispatch_once(struct monitor *monitor)
+static void share_lost(struct monitor *monitor)
+{
+	if (!monitor->pushes_lost)
+		return;
+	for (size_t i = 0; i < monitor->count; i++)
+		monitor->guests[i]->changes_lost += monitor->pushes_lost;
+	monitor->pushes_lost = 0;
+}
+
+/* Guests that something pushed or read asks for another look at. */
+static void look_again(struct monitor *monitor)
+{
+	monitor->look_now = false;
+	/* From the end: a guest that is gone is replaced by the last one. */
+	for (size_t i = monitor->count; i-- > 0;) {
+		if (!monitor->guests[i]->check_now)
+			continue;
+		monitor->health.cycles_pushed += look(monitor, monitor->guests[i]);
+		watchdog_feed(monitor, clock_mono());
+	}
+}
+
+static void dispatch_once(struct monitor *monitor)
 {
 	static const struct ka_host_events events = {
 		.vm_appeared = on_appeared,
@@ -448,32 +494,27 @@ static bool dispatch_once(struct monitor *monitor)
 		.writes_lost = on_lost_writes,
 	};
 	int r = ka_host_dispatch(monitor->host, &events, monitor);
-	bool again = false;
 
 	if (r < 0)
 		log_debug("dispatch: %s", strerror(-r));
-	for (size_t i = 0; i < monitor->count; i++)
-		monitor->watched[i]->guest->changes_lost += monitor->pushes_lost;
-	monitor->pushes_lost = 0;
-	for (size_t i = 0; i < monitor->pending_count; i++)
+	share_lost(monitor);
+	for (size_t i = 0; i < monitor->pending_count; i++) {
 		pending_run(monitor, &monitor->pending[i]);
-	monitor->pending_count = 0;
-	tell_writes(monitor);
-	/* From the end: a guest that is gone is replaced by the last one. */
-	for (size_t i = monitor->count; i-- > 0;) {
-		struct watched *watched = monitor->watched[i];
-
-		if (!watched->guest->check_now || !watched_cycle(monitor, watched))
-			continue;
-		monitor->health.cycles_pushed++;
-		again |= watched->guest->check_now;
+		monitor->look_now = true;
 	}
-	return again;
+	monitor->pending_count = 0;
+	if (monitor->wrote)
+		tell_writes(monitor);
+	if (monitor->look_now)
+		look_again(monitor);
+	monitor->dispatched_ns = clock_mono();
 }
 
 static void dispatch(struct monitor *monitor)
 {
-	if (dispatch_once(monitor))
+	dispatch_once(monitor);
+	/* A guest wants another look, once more was read. */
+	if (monitor->look_now)
 		dispatch_once(monitor);
 }
 
@@ -484,36 +525,22 @@ static int on_host(sd_event_source *source, int fd, uint32_t revents, void *ctx)
 	return 0;
 }
 
-static bool cycle_due(const struct monitor *monitor)
+/* Once a second. */
+static void tick(struct monitor *monitor, uint64_t now)
 {
-	uint64_t now = clock_mono();
+	struct health_view view = health_view(monitor);
 
-	for (size_t i = 0; i < monitor->count; i++)
-		if (monitor->watched[i]->due_ns <= now)
-			return true;
-	return false;
-}
-
-static int on_tick(sd_event_source *source, uint64_t usec, void *ctx)
-{
-	struct monitor *monitor = ctx;
-	struct health_view view;
-
-	(void)usec;
-	dispatch(monitor);
+	monitor->ticked_ns = now;
 	outputs_tick(monitor->outputs);
-	view = health_view(monitor);
-	if (clock_mono() - monitor->health.told_mono_ns >= health_ns ||
+	if (now - monitor->health.told_mono_ns >= health_ns ||
 	    health_changed(&monitor->health, &view))
 		tell_health(monitor, NULL);
-	/* While one is due the watchdog is fed by its end, not by this timer. */
-	if (!cycle_due(monitor))
-		watchdog_feed(monitor);
+	/* While a turn is due the watchdog is fed as it goes on, not from here. */
+	if (schedule_next(&monitor->schedule) > now)
+		watchdog_feed(monitor, now);
 	if (monitor->options->once && !monitor->stopping &&
-	    (!monitor->count || clock_mono() > monitor->once_end_ns))
+	    (!monitor->count || now > monitor->once_end_ns))
 		once_judge(monitor, true);
-	sd_event_source_set_time(source, clock_mono() / NS_PER_US + TICK_US);
-	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 /* ---- signals ------------------------------------------------------------------------------- */
@@ -754,10 +781,10 @@ static int loop_open(struct monitor *monitor)
 	if (r >= 0)
 		r = sd_event_add_io(monitor->event, &monitor->host_source,
 				    ka_host_fd(monitor->host), EPOLLIN, on_host, monitor);
-	/* Not before the timers: a guest that never stops pushing would starve them. */
+	/* Not before the timer: a guest that never stops pushing would starve them. */
 	if (r >= 0)
-		r = sd_event_add_time(monitor->event, &monitor->tick, CLOCK_MONOTONIC,
-				      clock_mono() / NS_PER_US + TICK_US, 0, on_tick, monitor);
+		r = sd_event_add_time(monitor->event, &monitor->timer, CLOCK_MONOTONIC, 0,
+				      TIMER_ACCURACY_US, on_timer, monitor);
 	if (r >= 0)
 		r = sd_event_add_time(monitor->event, &monitor->writes_timer, CLOCK_MONOTONIC, 0,
 				      TIMER_ACCURACY_US, on_writes_timer, monitor);
@@ -774,10 +801,8 @@ static void loop_end(struct monitor *monitor)
 	sd_notify(0, "STOPPING=1");
 	signals_default();
 	tell_health(monitor, "stopping");
-	for (size_t i = 0; i < monitor->count; i++)
-		sd_event_source_set_enabled(monitor->watched[i]->timer, SD_EVENT_OFF);
 	monitor->host_source = sd_event_source_disable_unref(monitor->host_source);
-	monitor->tick = sd_event_source_disable_unref(monitor->tick);
+	monitor->timer = sd_event_source_disable_unref(monitor->timer);
 	if (!outputs_drain(monitor->outputs, DRAIN_MS) && monitor->status != MONITOR_FAILURE) {
 		log_error("the last events are lost: nobody takes them");
 		monitor->status = monitor->status ? monitor->status : MONITOR_FAILURE;
@@ -790,6 +815,8 @@ static void loop_run(struct monitor *monitor)
 
 	monitor->once_end_ns =
 		clock_mono() + ONCE_CYCLES * monitor->watch.interval_ns + 5 * NS_PER_S;
+	monitor->ticked_ns = clock_mono();
+	schedule_init(&monitor->schedule, monitor->watch.interval_ns, monitor->ticked_ns);
 	tell_health(monitor, "starting");
 	sd_notify(0, "READY=1\nSTATUS=Watching");
 	dispatch(monitor);
@@ -805,12 +832,13 @@ static void loop_run(struct monitor *monitor)
 static void monitor_deinit(struct monitor *monitor)
 {
 	for (size_t i = 0; i < monitor->count; i++)
-		watched_free(monitor->watched[i]);
-	free(monitor->watched);
+		guest_free(monitor->guests[i]);
 	free(monitor->guests);
+	free(monitor->vms);
+	schedule_deinit(&monitor->schedule);
 	free(monitor->pending);
 	sd_event_source_disable_unref(monitor->host_source);
-	sd_event_source_disable_unref(monitor->tick);
+	sd_event_source_disable_unref(monitor->timer);
 	sd_event_source_disable_unref(monitor->writes_timer);
 	ka_host_close(monitor->host);
 	for (size_t i = 0; i < monitor->watch.symbols_count; i++)
