@@ -44,6 +44,14 @@
 #define guest_text_add tested_guest_text_add
 #define guest_text_collect tested_guest_text_collect
 #define guest_track tested_guest_track
+#define guest_audit tested_guest_audit
+#define guest_audits_drop tested_guest_audits_drop
+#define guest_audits_complete tested_guest_audits_complete
+#define guest_audits_wait tested_guest_audits_wait
+#define guest_settled tested_guest_settled
+#define guest_judge_audit tested_guest_judge_audit
+#define guest_judge_symbols tested_guest_judge_symbols
+#define audits tested_audits
 #define guest_tracking_stopped tested_guest_tracking_stopped
 #define guest_write tested_guest_write
 #define guest_tell_writes tested_guest_tell_writes
@@ -75,6 +83,8 @@ static int fake_translate(struct ka_vm *vm, const struct ka_paging *paging, uint
 static int fake_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *symbols, size_t count,
 			    struct ka_kernel *ret_kernel);
 static int fake_symbols_from_guest(struct ka_vm *vm, struct ka_symbols **ret_symbols);
+static int fake_types_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel,
+				 struct ka_types **ret_types);
 static int fake_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name,
 			    void *buf, size_t len);
 static int fake_syscall_table_find(struct ka_vm *vm, const struct ka_kernel *kernel,
@@ -98,6 +108,7 @@ static int fake_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max
 #define ka_translate(vm, paging, gva, translation) fake_translate(vm, paging, gva, translation)
 #define ka_kernel_find(vm, symbols, count, kernel) fake_kernel_find(vm, symbols, count, kernel)
 #define ka_symbols_from_guest(vm, symbols) fake_symbols_from_guest(vm, symbols)
+#define ka_types_from_guest(vm, kernel, types) fake_types_from_guest(vm, kernel, types)
 #define ka_symbol_read(vm, kernel, name, buf, len) fake_symbol_read(vm, kernel, name, buf, len)
 #define ka_syscall_table_find(vm, kernel, kind, table)                                             \
 	fake_syscall_table_find(vm, kernel, kind, table)
@@ -110,6 +121,7 @@ static int fake_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max
 #define ka_tracked(vm, tracked, max, count) fake_tracked(vm, tracked, max, count)
 
 #include "monitor/guest.c"
+#include "monitor/guest_audit.c"
 #include "monitor/guest_judge.c"
 #include "monitor/guest_record.c"
 #include "monitor/guest_scan.c"
@@ -171,6 +183,12 @@ static struct fake {
 	bool tracks, stopped, dirty_logged;
 	pid_t holder; /* somebody else */
 	uint64_t refused_gpa;
+	/* Of the first audit. */
+	bool no_types;
+	uint64_t records[AUDIT_DIFFERENCES_MAX + 8]; /* that differ */
+	size_t record_count, record_once;	     /* of these, gone at the second look */
+	int audit_error;
+	unsigned int looks;
 } fake;
 
 static uint8_t *page(unsigned int number)
@@ -294,6 +312,73 @@ static int fake_symbols_from_guest(struct ka_vm *vm, struct ka_symbols **ret_sym
 	symbols_make(ret_symbols, fake.lies);
 	return 0;
 }
+
+static int fake_types_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel,
+				 struct ka_types **ret_types)
+{
+	(void)vm, (void)kernel, (void)ret_types;
+	return fake.no_types ? -ENODATA : 0;
+}
+
+static int fake_audit_prepare(const struct audit_view *view, void **ret_state)
+{
+	(void)view;
+	*ret_state = NULL;
+	return 0;
+}
+
+static int fake_audit_look(void *state, const struct audit_view *view, struct audit_result *result)
+{
+	(void)state, (void)view;
+	fake.looks++;
+	if (fake.audit_error)
+		return fake.audit_error;
+	for (size_t i = 0; i < fake.record_count; i++) {
+		struct difference *difference =
+			audit_add(result, CHECK_MODULES, OBJECT_MODULE, fake.records[i]);
+
+		if (!difference)
+			continue;
+		strcpy(difference->name, "\xff\x1b[2Jhidden");
+		difference->problem = "hidden";
+		strcpy(difference->what, "is loaded, but hidden from: list");
+		strcpy(difference->expected_text, "list tree");
+		strcpy(difference->observed_text, "tree");
+		difference->gva = fake.records[i];
+		difference->target = link_text + fake.slide + 0x80;
+	}
+	fake.record_count -= fake.record_once;
+	fake.record_once = 0;
+	return 0;
+}
+
+static void fake_audit_release(void *state)
+{
+	cr_assert_null(state);
+}
+
+static const struct audit fake_audit = {
+	.prepare = fake_audit_prepare,
+	.look = fake_audit_look,
+	.release = fake_audit_release,
+};
+
+static int quiet_look(void *state, const struct audit_view *view, struct audit_result *result)
+{
+	(void)state, (void)view, (void)result;
+	return 0;
+}
+
+static const struct audit quiet_audit = {
+	.prepare = fake_audit_prepare,
+	.look = quiet_look,
+	.release = fake_audit_release,
+};
+
+const struct audit *const tested_audits[AUDITS] = {
+	[0] = &fake_audit,
+	[1 ... AUDITS - 1] = &quiet_audit,
+};
 
 static int fake_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name,
 			    void *buf, size_t len)
@@ -510,6 +595,7 @@ static void setup(void)
 				.push_exact = true,
 				.realtime_reason = "--no-realtime",
 				.interval_ns = NS_PER_S,
+				.audit_ppm = 1000000,
 				.symbols = (const struct ka_symbols *const *)&fake.symbols,
 				.symbols_count = 1 };
 	cr_assert_eq(store_open(store_path, &watch.store, error), 0, "%s", error);
@@ -651,7 +737,7 @@ GUEST_TEST(baseline_is_recorded_once_the_objects_stood_still)
 	cr_assert_str_eq(text_at(event, "baseline", "trigger"), "first");
 	cr_assert_str_eq(text_at(event, "baseline", "trust"), "tofu");
 	coverage = json_object_get(json_object_get(event, "baseline"), "coverage");
-	for (int check = 0; check < CHECKS; check++)
+	for (int check = 0; check < VCPU_CHECKS; check++)
 		cr_assert(!guest_has_check(guest, check) ||
 			  json_is_true(json_object_get(coverage, checks[check].name)));
 	cr_assert(guest_complete(guest));
@@ -1493,14 +1579,14 @@ GUEST_TEST(what_cannot_be_read_is_stale_and_its_findings_stay)
 	cycles(1);
 	fake.registers[1].flags = KA_REGISTERS_SMM;
 	cycles(2);
-	for (int check = 0; check < CHECKS; check++)
+	for (int check = 0; check < VCPU_CHECKS; check++)
 		cr_assert_eq(guest->vcpus[1].coverage[check].state, COVERAGE_STALE);
 	cr_assert_eq(events_of("integrity.restored"), 0);
 	cr_assert_not(guest_complete(guest));
 	event = last_event("coverage.changed", 0);
 	cr_assert_str_eq(json_string_value(json_object_get(event, "severity")), "medium");
 	cr_assert_eq(json_array_size(json_object_get(event, "changes")),
-		     CHECKS - !guest_has_check(guest, CHECK_TEXT) -
+		     VCPU_CHECKS - !guest_has_check(guest, CHECK_TEXT) -
 			     !guest_has_check(guest, CHECK_SYMBOLS));
 	fake.registers[1].flags = 0;
 	cycles(1);
@@ -2070,4 +2156,109 @@ GUEST_TEST(writes_of_a_kernel_that_comes_up_are_not_judged)
 	pushed(0, KA_CHANGED_CR0);
 	entry_write(39, gva_other, 0);
 	cr_assert_eq(events_of("integrity.violation"), 0);
+}
+
+/* ---- audits -------------------------------------------------------------------------------- */
+
+GUEST_TEST(audit_tells_what_two_looks_saw_until_it_is_gone)
+{
+	json_t *event;
+
+	baseline();
+	fake.records[0] = 0xffffffffc0001000;
+	fake.records[1] = 0xffffffffc0002000;
+	fake.record_count = 2;
+	fake.record_once = 1; /* the second is there for one look only */
+	cycles(1);
+	event = violation(1, "module", -1, 0);
+	cr_assert_str_eq(text_at(event, "object", "gva"), "0xffffffffc0001000");
+	cr_assert_str_eq(text_at(event, "observed", "value"), "tree");
+	cr_assert_str_eq(text_at(event, "observed", "symbol"), "entry_SYSCALL_64");
+	cr_assert_str_eq(text_at(event, "observed", "owner"), "kernel");
+	cr_assert_str_eq(json_string_value(json_object_get(event, "reason")), "hidden");
+	cycles(5);
+	cr_assert_eq(events_of("integrity.violation"), 1);
+	fake.record_count = 0;
+	cycles(1);
+	cr_assert_eq(events_of("integrity.restored"), 1);
+}
+
+GUEST_TEST(audit_that_cannot_look_is_stale_and_closes_nothing)
+{
+	baseline();
+	cr_assert(guest_complete(guest));
+	fake.records[0] = 1;
+	fake.record_count = 1;
+	cycles(1);
+	fake.audit_error = -EFAULT;
+	cycles(2);
+	cr_assert_not(guest_complete(guest));
+	cr_assert_eq(guest->audits.audit[0].coverage.state, COVERAGE_STALE);
+	cr_assert_eq(events_of("integrity.restored"), 0);
+	/* Records that change while they are read may be so for a while. */
+	fake.audit_error = 0;
+	cycles(1);
+	fake.audit_error = -EAGAIN;
+	cycles(2);
+	cr_assert_eq(guest->audits.audit[0].coverage.state, COVERAGE_SAMPLED);
+	cr_assert_eq(events_of("integrity.restored"), 0);
+}
+
+GUEST_TEST(audits_of_a_kernel_without_types_are_unobservable)
+{
+	fake.no_types = true;
+	baseline();
+	cycles(2);
+	cr_assert_not(guest_complete(guest));
+	cr_assert_eq(fake.looks, 0);
+	for (int i = 0; i < AUDITS; i++)
+		cr_assert_eq(guest->audits.audit[i].coverage.state, COVERAGE_UNOBSERVABLE);
+}
+
+GUEST_TEST(audits_stay_within_their_budget)
+{
+	unsigned int looks;
+
+	baseline();
+	looks = fake.looks;
+	cr_assert_gt(looks, 0);
+	watch.audit_ppm = 0;
+	guest->audits.budget_ns = 0;
+	cycles(5);
+	cr_assert_eq(fake.looks, looks);
+	watch.audit_ppm = 1000000;
+	guest->audits.earned_ns -= NS_PER_S;
+	cycles(1);
+	cr_assert_gt(fake.looks, looks);
+}
+
+GUEST_TEST(audit_of_more_than_can_be_told_is_bounded)
+{
+	baseline();
+	for (size_t i = 0; i < AUDIT_DIFFERENCES_MAX + 8; i++)
+		fake.records[i] = i + 1;
+	fake.record_count = AUDIT_DIFFERENCES_MAX + 8;
+	cycles(2);
+	cr_assert_eq(events_of("integrity.violation"), AUDIT_DIFFERENCES_MAX);
+}
+
+GUEST_TEST(audits_begin_anew_with_each_boot)
+{
+	baseline();
+	fake.records[0] = 1;
+	fake.record_count = 1;
+	cycles(1);
+	cr_assert_eq(events_of("integrity.violation"), 1);
+	fake.registers[0].cr0 = 0x60000010;
+	pushed(0, KA_CHANGED_CR0);
+	boot(0x3400000);
+	fake.record_count = 0;
+	fake.system_state = 0;
+	cycles(2);
+	cr_assert_not(guest->audits.prepared);
+	fake.system_state = 3;
+	cycles(3);
+	cr_assert(guest->audits.prepared);
+	cr_assert(guest_complete(guest));
+	cr_assert_eq(events_of("integrity.restored"), 1);
 }

@@ -80,6 +80,7 @@ static int look_init(struct look *look, struct cli *cli, struct store *store)
 			.symbols_count = cli->symbols_loaded,
 			.push_reason = "a single look sees the moment only",
 			.interval_ns = (uint64_t)CYCLE_MS * NS_PER_MS,
+			.audit_ppm = 1000000,
 		},
 	};
 	/* Errors come back as results. */
@@ -104,10 +105,13 @@ static json_t *checks_json(const struct guest *guest)
 	json_t *array = json_array();
 
 	for (size_t i = 0; i < guest->vcpu_count; i++)
-		for (int check = 0; check < CHECKS; check++)
+		for (int check = 0; check < VCPU_CHECKS; check++)
 			if (guest_has_check(guest, check))
 				json_array_append_new(array, report_check_state(
 					guest, &guest->vcpus[i], check));
+	for (int check = VCPU_CHECKS; check < CHECKS; check++)
+		if (guest_has_check(guest, check))
+			json_array_append_new(array, report_check_state(guest, NULL, check));
 	return array;
 }
 

@@ -14,6 +14,8 @@ const struct check checks[CHECKS] = {
 	[CHECK_CR0_WP] = { "KVMBPF-CR0WP-001", "cr0_wp", SEVERITY_HIGH, "T1685", "TA0112" },
 	[CHECK_TEXT] = { "KVMBPF-TEXT-001", "text", SEVERITY_CRITICAL, "T1014", "TA0005" },
 	[CHECK_SYMBOLS] = { "KVMBPF-SYMBOLS-001", "symbols", SEVERITY_HIGH, "T1014", "TA0005" },
+	[CHECK_MODULES] = { "KVMBPF-MODULES-001", "modules", SEVERITY_CRITICAL, "T1014", "TA0005" },
+	[CHECK_TAINT] = { "KVMBPF-TAINT-001", "taint", SEVERITY_HIGH, "T1685", "TA0112" },
 };
 
 bool check_protectable(const char *word, enum check_id *ret_check)

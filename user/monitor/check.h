@@ -6,7 +6,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum check_id { CHECK_GDT, CHECK_IDT, CHECK_SYSCALL_TABLE, CHECK_CR0_WP, CHECK_TEXT, CHECK_SYMBOLS, CHECKS };
+enum check_id {
+	/* Of each vCPU. */
+	CHECK_GDT,
+	CHECK_IDT,
+	CHECK_SYSCALL_TABLE,
+	CHECK_CR0_WP,
+	CHECK_TEXT,
+	CHECK_SYMBOLS,
+	VCPU_CHECKS,
+	/* Of the guest as a whole: audits of its kernel's own records. */
+	CHECK_MODULES = VCPU_CHECKS,
+	CHECK_TAINT,
+	CHECKS,
+};
+
+enum { AUDITS = CHECKS - VCPU_CHECKS };
 
 enum severity {
 	SEVERITY_INFO = 1,

@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "config_schema.h"
 #include "duration.h"
+#include "share.h"
 #include "sink.h"
 
 #include <dirent.h>
@@ -222,7 +223,11 @@ static int validate(const char *file, const struct config *config, char *error)
 	const struct validation v = { .file = file, .error = error };
 	int r = validate_duration(&v, "interval", config->interval);
 	enum check_id check;
+	uint64_t ppm;
 
+	if (!r && config->budget && share_parse(config->budget, &ppm))
+		r = complain(error, file, "budget", config->budget,
+			     "not a share from 0.01% to 100%");
 	for (unsigned int i = 0; !r && i < config->protect.count; i++)
 		if (!check_protectable(config->protect.items[i], &check))
 			r = complain(error, file, "protect", config->protect.items[i],
@@ -359,6 +364,7 @@ static int merge(struct config_set *set, const struct config *part)
 	int r = 0;
 
 	merged->interval = part->interval ? part->interval : merged->interval;
+	merged->budget = part->budget ? part->budget : merged->budget;
 	merged->store = part->store ? part->store : merged->store;
 	merged->user = part->user ? part->user : merged->user;
 	if (part->spool) {

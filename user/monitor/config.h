@@ -88,7 +88,7 @@ struct config_policy {
 };
 
 struct config {
-	char *interval, *store, *user;
+	char *interval, *budget, *store, *user;
 	struct config_strings vmlinux, vms, exclude_vms;
 	enum config_bool *realtime;
 	struct config_strings protect; /* as check_protectable() has them */

@@ -146,6 +146,8 @@ static const cyaml_schema_field_t check_fields[] = {
 	CHECK("cr0_wp", CHECK_CR0_WP),
 	CHECK("text", CHECK_TEXT),
 	CHECK("symbols", CHECK_SYMBOLS),
+	CHECK("modules", CHECK_MODULES),
+	CHECK("taint", CHECK_TAINT),
 	CYAML_FIELD_END,
 };
 
@@ -168,6 +170,7 @@ static const cyaml_schema_field_t spool_fields[] = {
 
 static const cyaml_schema_field_t fields[] = {
 	TEXT_OPTIONAL(struct config, interval),
+	TEXT_OPTIONAL(struct config, budget),
 	TEXT_OPTIONAL(struct config, store),
 	TEXT_OPTIONAL(struct config, user),
 	STRINGS(struct config, vmlinux),

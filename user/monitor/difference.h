@@ -19,6 +19,9 @@ enum object_kind {
 	OBJECT_SYSCALL_TABLE,
 	OBJECT_TEXT,
 	OBJECT_SYMBOL,
+	/* What audits look at, each named in difference.name. */
+	OBJECT_MODULE,
+	OBJECT_TAINT,
 };
 
 enum { OBJECT_SHARED = -1 };
@@ -29,7 +32,9 @@ struct object_key {
 	enum object_kind kind;
 	int table;	    /* enum ka_syscall_table_kind, else 0 */
 	int vcpu;	    /* OBJECT_SHARED: one object for all vCPUs */
-	unsigned int index; /* of the entry, or offset in the text; 0: there is one only */
+	/* Of the entry, or offset in the text; 0: there is one only. Of what audits look at: what tells
+	 * it from others of its kind, such as an address. */
+	uint64_t index;
 };
 
 /* Where a table lies. */
@@ -52,7 +57,11 @@ struct difference {
 	const char *patch;
 	uint32_t len;
 	uint64_t target;
-	char name[64]; /* of a symbol */
+	char name[64]; /* of a symbol, or of what an audit looks at; the guest's bytes */
+	/* From audits: the reason as events have it, and the rest of a sentence about `name`. */
+	const char *problem;
+	char what[96];
+	char expected_text[80], observed_text[80];
 	const char *detected_by; /* "poll", "push" */
 };
 
@@ -60,6 +69,12 @@ struct difference {
 static inline bool object_is_place(enum object_kind kind)
 {
 	return kind == OBJECT_GDTR || kind == OBJECT_IDTR || kind == OBJECT_SYSCALL_TABLE;
+}
+
+/* Of the kernel's own records: told in words. */
+static inline bool object_is_audited(enum object_kind kind)
+{
+	return kind >= OBJECT_MODULE;
 }
 
 const char *object_kind_name(enum object_kind kind);

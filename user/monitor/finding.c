@@ -26,6 +26,8 @@ const char *object_kind_name(enum object_kind kind)
 		[OBJECT_SYSCALL_TABLE] = "syscall_table",
 		[OBJECT_TEXT] = "text",
 		[OBJECT_SYMBOL] = "symbol",
+		[OBJECT_MODULE] = "module",
+		[OBJECT_TAINT] = "taint",
 	};
 
 	return names[kind];
@@ -55,7 +57,7 @@ static void id_make(char *id, const struct finding_owner *owner, const struct ob
 	int len;
 
 	/* A separator that is in no part, so that no two sets of parts give the same text. */
-	len = snprintf(text, sizeof(text), "%s\n%s\n%u\n%s\n%s/%d/%d/%u", owner->host_id,
+	len = snprintf(text, sizeof(text), "%s\n%s\n%u\n%s\n%s/%d/%d/%" PRIu64, owner->host_id,
 		       owner->vm_id, owner->generation, checks[object->check].id,
 		       object_kind_name(object->kind), object->table, object->vcpu, object->index);
 	if (len < 0 || (size_t)len >= sizeof(text))
@@ -98,7 +100,8 @@ static bool same_values(const struct difference *a, const struct difference *b)
 	/* CR0 has other bits than WP, and those come and go. */
 	if (a->object.kind == OBJECT_CR0_WP)
 		return true;
-	return a->observed[0] == b->observed[0] && a->observed[1] == b->observed[1] &&
+	return a->observed[0] == b->observed[0] && a->problem == b->problem &&
+	       !strcmp(a->observed_text, b->observed_text) && a->observed[1] == b->observed[1] &&
 	       a->observed_place.gva == b->observed_place.gva &&
 	       a->observed_place.gpa == b->observed_place.gpa &&
 	       a->observed_place.limit == b->observed_place.limit;

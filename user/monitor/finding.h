@@ -60,7 +60,7 @@ struct finding_scope {
 	int vcpu;	/* OBJECT_SHARED: shared objects */
 	int table;	/* -1: any */
 	bool registers; /* true: a place (GDTR, IDTR, table); false: entries and bits */
-	unsigned int from, to; /* indices that were looked at; to 0: all */
+	uint64_t from, to; /* indices that were looked at; to 0: all */
 };
 
 /* Takes one finding of this scope that this round did not see out of the table. False: no more. */

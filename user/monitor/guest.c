@@ -85,6 +85,7 @@ void guest_free(struct guest *guest)
 	finding_table_deinit(&guest->findings);
 	guest_reference_drop(guest);
 	fold_table_deinit(&guest->folds);
+	guest_audits_drop(guest);
 	guest_modules_drop(&guest->modules);
 	ka_symbols_free(guest->own_symbols);
 	ka_close(guest->vm);
@@ -136,7 +137,7 @@ static void stale_all(struct guest *guest, const char *reason)
 	uint64_t real_ns = clock_real();
 
 	for (size_t i = 0; i < guest->vcpu_count; i++)
-		for (int check = 0; check < CHECKS; check++)
+		for (int check = 0; check < VCPU_CHECKS; check++)
 			coverage_set(&guest->vcpus[i].coverage[check],
 				     guest->vcpus[i].usable == -EOPNOTSUPP ? COVERAGE_UNOBSERVABLE
 									   : COVERAGE_STALE,
@@ -300,6 +301,7 @@ int guest_cycle(struct guest *guest)
 		r = watch_cycle(guest);
 	else
 		guest_record(guest);
+	guest_audit(guest);
 	guest_track(guest);
 	guest->cycle_us = (clock_mono() - begin) / NS_PER_US;
 	report_coverage(guest);
@@ -375,20 +377,25 @@ void guest_push(struct guest *guest, const struct ka_registers *registers, uint3
 		vcpu->push_missed = true;
 }
 
+bool guest_settled(const struct guest *guest)
+{
+	return guest->judged && !guest_audits_wait(guest);
+}
+
 bool guest_complete(const struct guest *guest)
 {
 	for (size_t i = 0; i < guest->vcpu_count; i++)
-		for (int check = 0; check < CHECKS; check++)
+		for (int check = 0; check < VCPU_CHECKS; check++)
 			if (!guest->policy.off[check] && guest_has_check(guest, check) &&
 			    !coverage_seen(guest->vcpus[i].coverage[check].state))
 				return false;
-	return guest->vcpu_count;
+	return guest->vcpu_count && guest_audits_complete(guest);
 }
 
 bool guest_blind(const struct guest *guest)
 {
 	for (size_t i = 0; i < guest->vcpu_count; i++)
-		for (int check = 0; check < CHECKS; check++)
+		for (int check = 0; check < VCPU_CHECKS; check++)
 			if (coverage_seen(guest->vcpus[i].coverage[check].state))
 				return false;
 	return true;

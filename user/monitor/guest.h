@@ -3,6 +3,7 @@
 #ifndef MONITOR_GUEST_H
 #define MONITOR_GUEST_H
 
+#include "audit.h"
 #include "content.h"
 #include "event.h"
 #include "finding.h"
@@ -29,6 +30,8 @@ struct watch {
 	const char *realtime_reason; /* why not */
 	bool protect[CHECKS];	     /* and undone */
 	uint64_t interval_ns;
+	/* Of one CPU's time, in millionths, for all audits of each guest. */
+	uint64_t audit_ppm;
 };
 
 enum { SYSCALL_TABLES = 2, TRACKED_RANGES_MAX = 64 };
@@ -52,7 +55,7 @@ struct guest_vcpu {
 	struct view gdt_expected, gdt_accepted, gdt;
 	struct view idt_expected, idt;
 	struct view table[SYSCALL_TABLES]; /* its place through this vCPU's page tables */
-	struct coverage coverage[CHECKS];
+	struct coverage coverage[VCPU_CHECKS];
 	/* Pushed with a table below the kernel's half; judged unless a reset follows. */
 	struct ka_registers held;
 	uint32_t held_changed; /* enum ka_changed; 0: none is held */
@@ -124,6 +127,22 @@ struct guest_text {
 	size_t count;
 };
 
+/* An audit of this guest's kernel, in this boot. */
+struct guest_audit {
+	bool ready;	   /* `state` is what its prepare() gave */
+	void *state;
+	struct coverage coverage;
+	uint64_t next_ns, looked_ns; /* CLOCK_MONOTONIC; of the next look, of the last good one */
+	uint64_t cycle;		     /* of the last look */
+};
+
+struct guest_audits {
+	bool prepared;
+	struct guest_audit audit[AUDITS];
+	int64_t budget_ns; /* of CPU time; a look may overdraw it, and the next one waits */
+	uint64_t earned_ns, random;
+};
+
 struct guest {
 	const struct watch *watch;
 	struct ka_vm *vm;
@@ -149,6 +168,7 @@ struct guest {
 	struct ka_kernel kernel;
 	struct ka_symbols *own_symbols; /* from its memory, where no file fits */
 	struct guest_modules modules;
+	struct guest_audits audits;
 	const struct ka_reference *reference; /* of its build; `kernel` has its symbols */
 	struct guest_text text;
 	bool symbols_compared; /* the guest's own with those of a file or reference, in this boot */
@@ -201,6 +221,8 @@ void guest_tell_writes(struct guest *guest, uint64_t now_ns);
 void guest_tracking_stopped(struct guest *guest, uint64_t gpa, enum ka_stop_reason reason);
 void guest_writes_lost(struct guest *guest, uint64_t count);
 
+/* Has each check that can look looked once? */
+bool guest_settled(const struct guest *guest);
 /* Is every check of every vCPU seen? Is none? */
 bool guest_complete(const struct guest *guest);
 bool guest_blind(const struct guest *guest);
@@ -242,18 +264,47 @@ void guest_text_drop(struct guest *guest);
 void guest_text_add(struct guest *guest);
 void guest_text_collect(struct guest *guest);
 
+/* guest_audit.c: its kernel's own records. */
+/* Makes those audits that are due, as far as the budget goes. */
+void guest_audit(struct guest *guest);
+void guest_audits_drop(struct guest *guest);
+/* Does one wait for its first look? */
+bool guest_audits_wait(const struct guest *guest);
+/* Is each audit seen that is made of this guest? */
+bool guest_audits_complete(const struct guest *guest);
+
+/* How well a check is seen; `vcpu` is looked at for those that are of each vCPU. */
+static inline const struct coverage *guest_coverage(const struct guest *guest,
+						    const struct guest_vcpu *vcpu,
+						    enum check_id check)
+{
+	return check < VCPU_CHECKS ? &vcpu->coverage[check]
+				   : &guest->audits.audit[check - VCPU_CHECKS].coverage;
+}
+
+static inline struct coverage *guest_coverage_mutable(struct guest *guest, struct guest_vcpu *vcpu,
+						      enum check_id check)
+{
+	return (struct coverage *)guest_coverage(guest, vcpu, check);
+}
+
 /* Is this check made of this guest? Kernel text is, where there is a reference; its symbols are, where
- * they are known from elsewhere. */
+ * they are known from elsewhere; audits are, once its kernel's symbols are known. */
 static inline bool guest_has_check(const struct guest *guest, int check)
 {
 	if (check == CHECK_SYMBOLS)
 		return guest->symbols_compared;
+	if (check >= VCPU_CHECKS)
+		return guest->kernel.symbols;
 	return check != CHECK_TEXT || guest->text.text;
 }
 
 /* guest_judge.c: comparisons. */
 /* Of the part of the text that was read outside of a cycle. */
 void guest_judge_text(struct guest *guest);
+/* What an audit found, of which there may be none. */
+void guest_judge_audit(struct guest *guest, enum check_id check,
+		       const struct difference *differences, size_t count);
 /* Once a boot: does the guest say the same about its symbols as the file or reference? */
 void guest_judge_symbols(struct guest *guest);
 bool guest_differs(const struct guest *guest);

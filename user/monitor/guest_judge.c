@@ -49,7 +49,8 @@ static void look_report(struct look *look, const struct guest_vcpu *vcpu,
 		return;
 	}
 	if (news == FINDING_OPENED)
-		finding->last_ok_ns = vcpu->coverage[difference->object.check].last_ok_ns;
+		finding->last_ok_ns =
+			guest_coverage(guest, vcpu, difference->object.check)->last_ok_ns;
 	if (news != FINDING_FOLDED)
 		report_violation(guest, finding);
 }
@@ -133,7 +134,7 @@ static void judge_entry(struct look *look, const struct guest_vcpu *vcpu,
 			unsigned int value_size, const struct view *expected,
 			const struct view *observed, bool outside_text)
 {
-	uint32_t offset = object->index * entry_size;
+	uint32_t offset = (uint32_t)object->index * entry_size;
 	struct difference difference = {
 		.object = *object,
 		.size = value_size,
@@ -411,6 +412,27 @@ void guest_judge_text(struct guest *guest)
 		judge_text(&look, vcpu);
 }
 
+void guest_judge_audit(struct guest *guest, enum check_id check,
+		       const struct difference *differences, size_t count)
+{
+	const struct finding_scope scope = { .check = check, .vcpu = OBJECT_SHARED, .table = -1 };
+	const struct guest_vcpu *vcpu = any_judged(guest);
+	struct look look = { .guest = guest,
+			     .real_ns = clock_real(),
+			     .mono_ns = clock_mono(),
+			     .detected_by = "poll" };
+
+	if (!vcpu)
+		return;
+	finding_round(&guest->findings);
+	for (size_t i = 0; i < count; i++) {
+		struct difference difference = differences[i];
+
+		look_report(&look, vcpu, &difference);
+	}
+	look_sweep_scope(&look, &scope);
+}
+
 void guest_judge_symbols(struct guest *guest)
 {
 	struct ka_symbol_difference differences[SYMBOL_DIFFERENCES_MAX];
@@ -552,7 +574,7 @@ static void vcpu_unjudged(struct look *look, struct guest_vcpu *vcpu)
 			     : vcpu->usable ? scan_reason(vcpu->usable)
 					    : "the vCPU comes up: no baseline of it yet";
 
-	for (int check = 0; check < CHECKS; check++)
+	for (int check = 0; check < VCPU_CHECKS; check++)
 		coverage_set(&vcpu->coverage[check],
 			     vcpu->usable == -EOPNOTSUPP ? COVERAGE_UNOBSERVABLE : COVERAGE_STALE,
 			     reason, look->real_ns);

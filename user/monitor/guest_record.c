@@ -639,7 +639,7 @@ static void set_all(struct guest *guest, enum coverage_state state, const char *
 		    uint64_t real_ns)
 {
 	for (size_t i = 0; i < guest->vcpu_count; i++)
-		for (int check = 0; check < CHECKS; check++)
+		for (int check = 0; check < VCPU_CHECKS; check++)
 			coverage_set(&guest->vcpus[i].coverage[check],
 				     guest->vcpus[i].usable == -EOPNOTSUPP ? COVERAGE_UNOBSERVABLE
 									   : state,
@@ -786,6 +786,7 @@ void guest_wait_for_boot(struct guest *guest)
 	guest->emptied_ns = 0;
 	guest->still = 0;
 	guest_reference_drop(guest);
+	guest_audits_drop(guest);
 	guest_modules_drop(&guest->modules);
 	memset(&guest->kernel, 0, sizeof(guest->kernel));
 	/* The next kernel says for itself what it is. */

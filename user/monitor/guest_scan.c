@@ -73,7 +73,7 @@ static int vcpu_add(struct guest *guest, unsigned int id)
 	struct guest_vcpu *vcpus, vcpu = { .id = id, .usable = -EAGAIN };
 	size_t at = guest->vcpu_count;
 
-	for (int check = 0; check < CHECKS; check++)
+	for (int check = 0; check < VCPU_CHECKS; check++)
 		vcpu.coverage[check].off = guest->policy.off[check];
 	vcpus = reallocarray(guest->vcpus, guest->vcpu_count + 1, sizeof(*vcpus));
 	if (!vcpus)

@@ -17,7 +17,7 @@ struct target {
 
 static uint32_t entry_offset(const struct target *target)
 {
-	return target->object.index * target->size;
+	return (uint32_t)target->object.index * target->size;
 }
 
 /* What the object held before a write that is judged now. */

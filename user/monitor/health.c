@@ -115,9 +115,25 @@ static size_t guest_check_states(const struct guest *guest)
 {
 	size_t checks_made = 0;
 
-	for (int check = 0; check < CHECKS; check++)
+	for (int check = 0; check < VCPU_CHECKS; check++)
 		checks_made += guest_has_check(guest, check);
-	return guest->vcpu_count * checks_made;
+	return guest->vcpu_count * checks_made + (guest_has_check(guest, VCPU_CHECKS) ? AUDITS : 0);
+}
+
+static void add_state(struct part *part, json_t **states, struct guest *guest,
+		      struct guest_vcpu *vcpu, enum check_id check)
+{
+	struct coverage *coverage = guest_coverage_mutable(guest, vcpu, check);
+
+	if (!guest_has_check(guest, check))
+		return;
+	if (json_array_size(*states) == CHECKS_PER_EVENT) {
+		emit_part(part, *states);
+		part->index++;
+		*states = json_array();
+	}
+	json_array_append_new(*states, report_check_state(guest, vcpu, check));
+	memset(coverage->cycles, 0, sizeof(coverage->cycles));
 }
 
 static void emit_parts(struct part *part)
@@ -132,20 +148,11 @@ static void emit_parts(struct part *part)
 	for (size_t i = 0; i < part->view->count; i++) {
 		struct guest *guest = part->view->guests[i];
 
-		for (size_t j = 0; j < guest->vcpu_count * CHECKS; j++) {
-			struct guest_vcpu *vcpu = &guest->vcpus[j / CHECKS];
-
-			if (!guest_has_check(guest, j % CHECKS))
-				continue;
-			if (json_array_size(states) == CHECKS_PER_EVENT) {
-				emit_part(part, states);
-				part->index++;
-				states = json_array();
-			}
-			json_array_append_new(states, report_check_state(guest, vcpu, j % CHECKS));
-			memset(vcpu->coverage[j % CHECKS].cycles, 0,
-			       sizeof(vcpu->coverage[0].cycles));
-		}
+		for (size_t j = 0; j < guest->vcpu_count * VCPU_CHECKS; j++)
+			add_state(part, &states, guest, &guest->vcpus[j / VCPU_CHECKS],
+				  j % VCPU_CHECKS);
+		for (int check = VCPU_CHECKS; check < CHECKS; check++)
+			add_state(part, &states, guest, NULL, check);
 	}
 	emit_part(part, states);
 }

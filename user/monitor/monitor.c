@@ -136,6 +136,16 @@ static struct guest *guest_find(struct monitor *monitor, uint64_t key)
 	return NULL;
 }
 
+/* All VMs have an equal part of it; a single look is not to be late. */
+static void share_budget(struct monitor *monitor)
+{
+	const struct options *options = monitor->options;
+
+	monitor->watch.audit_ppm = options->once ? 1000000
+						 : options->budget_ppm /
+							   (monitor->count ? monitor->count : 1);
+}
+
 static void guest_remove(struct monitor *monitor, struct guest *guest, const char *reason)
 {
 	report_gone(guest, reason);
@@ -145,6 +155,7 @@ static void guest_remove(struct monitor *monitor, struct guest *guest, const cha
 		if (monitor->guests[i] == guest)
 			monitor->guests[i] = monitor->guests[--monitor->count];
 	guest_free(guest);
+	share_budget(monitor);
 }
 
 static void watchdog_feed(struct monitor *monitor, uint64_t now_ns)
@@ -164,7 +175,7 @@ static void once_judge(struct monitor *monitor, bool late)
 	for (size_t i = 0; i < monitor->count; i++) {
 		const struct guest *guest = monitor->guests[i];
 
-		if (!guest->judged && !late)
+		if (!guest_settled(guest) && !late)
 			return;
 		violations |= guest->findings.count;
 		complete &= guest_complete(guest);
@@ -191,7 +202,7 @@ static void dispatch(struct monitor *monitor);
 static bool all_seen_once(const struct monitor *monitor)
 {
 	for (size_t i = 0; i < monitor->count; i++)
-		if (!monitor->guests[i]->judged)
+		if (!guest_settled(monitor->guests[i]))
 			return false;
 	return monitor->count;
 }
@@ -286,6 +297,7 @@ static int guest_add(struct monitor *monitor, struct guest *guest)
 		return r;
 	}
 	monitor->guests[monitor->count++] = guest;
+	share_budget(monitor);
 	/* Its first cycle waits for nothing. */
 	monitor->health.cycles_done += look(monitor, guest);
 	return 0;

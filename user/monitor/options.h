@@ -18,6 +18,7 @@ struct string_list {
 
 struct options {
 	uint64_t interval_ns;
+	uint64_t budget_ppm; /* of one CPU */
 	struct string_list vms, excluded, symbol_files, references;
 	const char *store, *output; /* output NULL: stdout, unless there are other sinks */
 	const char *reference_key;  /* NULL: references need no signature */

@@ -130,7 +130,7 @@ void report_baseline(const struct guest *guest, uint64_t real_ns, uint64_t mono_
 			    strcmp(guest->baseline_trigger, "replaced") ? SEVERITY_INFO
 									: SEVERITY_HIGH,
 			    real_ns, mono_ns, message);
-	for (int check = 0; check < CHECKS; check++)
+	for (int check = 0; check < VCPU_CHECKS; check++)
 		if (guest_has_check(guest, check))
 			set(coverage, checks[check].name,
 			    json_boolean(check_covered(guest, check)));
@@ -171,6 +171,39 @@ static void set_symbol(const struct guest *guest, json_t *object, uint64_t addre
 
 	if (symbol)
 		set(object, "symbol", event_string(symbol));
+}
+
+/* What code at this address belongs to. Linux puts modules behind the kernel's image. */
+static void set_owner(const struct guest *guest, json_t *json, uint64_t address)
+{
+	const char *module = guest_modules_name(&guest->modules, address);
+	const struct ka_kernel *kernel = &guest->kernel;
+	const char *owner = "unknown";
+
+	if (kernel->symbols && address >= kernel->base && address < kernel->image_end)
+		owner = "kernel";
+	else if (module || (kernel->symbols && address >= kernel->image_end &&
+			    address < linux_modules_end))
+		owner = "module";
+	set(json, "owner", json_string(owner));
+	if (module)
+		set(json, "module", event_string(module));
+}
+
+/* Where a pointer that an audit found leads to. */
+static json_t *audited_json(const struct guest *guest, const struct difference *difference,
+			    bool observed)
+{
+	json_t *json = json_object();
+
+	set(json, "value",
+	    event_string(observed ? difference->observed_text : difference->expected_text));
+	if (!observed || !difference->target)
+		return json;
+	set(json, "target", event_hex(difference->target));
+	set_symbol(guest, json, difference->target);
+	set_owner(guest, json, difference->target);
+	return json;
 }
 
 static void set_descriptor(json_t *json, const struct difference *difference, const uint64_t raw[2])
@@ -227,8 +260,11 @@ static json_t *value_json(const struct guest *guest, const struct difference *di
 	const struct place *place =
 		observed ? &difference->observed_place : &difference->expected_place;
 	char buf[TEXT_HEX_MAX];
-	json_t *json = json_object();
+	json_t *json;
 
+	if (object_is_audited(difference->object.kind))
+		return audited_json(guest, difference, observed);
+	json = json_object();
 	set(json, "value", json_string(text_hex(buf, raw, difference->size)));
 	switch (difference->object.kind) {
 	case OBJECT_GDT_DESCRIPTOR:
@@ -254,7 +290,7 @@ static json_t *value_json(const struct guest *guest, const struct difference *di
 	case OBJECT_TEXT:
 		set_text(guest, json, difference, observed);
 		break;
-	case OBJECT_SYMBOL:
+	default: /* OBJECT_SYMBOL */
 		set_symbol(guest, json, raw[0]);
 		break;
 	}
@@ -267,8 +303,10 @@ static json_t *object_json(const struct guest *guest, const struct difference *d
 	json_t *object = json_pack("{s:s, s:i}", "kind", object_kind_name(key->kind), "vcpu",
 				   (int)difference->vcpu);
 
-	if (!object_is_place(key->kind) && key->kind != OBJECT_CR0_WP)
-		set(object, "index", json_integer(key->index));
+	if (object_is_audited(key->kind))
+		set(object, "name", event_string(difference->name));
+	else if (!object_is_place(key->kind) && key->kind != OBJECT_CR0_WP)
+		set(object, "index", json_integer((json_int_t)key->index));
 	if (key->check == CHECK_SYSCALL_TABLE)
 		set(object, "table",
 		    json_string(key->table == KA_SYSCALL_IA32 ? "ia32" : "native"));
@@ -287,7 +325,9 @@ static json_t *object_json(const struct guest *guest, const struct difference *d
 			   idt_gate_handler(difference->long_mode, difference->expected));
 	if (difference->gva) {
 		set(object, "gva", event_hex(difference->gva));
-		set(object, "gpa", event_hex(difference->gpa));
+		/* Audits follow the kernel's own pointers: where they lie says nothing. */
+		if (!object_is_audited(key->kind))
+			set(object, "gpa", event_hex(difference->gpa));
 	}
 	return object;
 }
@@ -303,8 +343,8 @@ static const struct guest_vcpu *vcpu_of(const struct guest *guest, unsigned int 
 static json_t *check_json(const struct guest *guest, const struct difference *difference)
 {
 	const struct check *check = &checks[difference->object.check];
-	const struct coverage *coverage =
-		&vcpu_of(guest, difference->vcpu)->coverage[difference->object.check];
+	const struct coverage *coverage = guest_coverage(guest, vcpu_of(guest, difference->vcpu),
+							 difference->object.check);
 
 	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:s}", "id", check->id, "name", check->name,
 			 "version", CHECK_VERSION, "interval_ms",
@@ -338,13 +378,13 @@ static void object_text(const struct guest *guest, const struct difference *diff
 		snprintf(symbol, sizeof(symbol), " (%.200s)", found);
 	switch (key->kind) {
 	case OBJECT_GDT_DESCRIPTOR:
-		snprintf(buf, size, "GDT descriptor %u of vCPU %u", key->index, difference->vcpu);
+		snprintf(buf, size, "GDT descriptor %" PRIu64 " of vCPU %u", key->index, difference->vcpu);
 		break;
 	case OBJECT_IDT_GATE:
-		snprintf(buf, size, "IDT gate %u%s", key->index, symbol);
+		snprintf(buf, size, "IDT gate %" PRIu64 "%s", key->index, symbol);
 		break;
 	case OBJECT_SYSCALL_ENTRY:
-		snprintf(buf, size, "system call table entry %u%s", key->index, symbol);
+		snprintf(buf, size, "system call table entry %" PRIu64 "%s", key->index, symbol);
 		break;
 	case OBJECT_CR0_WP:
 		snprintf(buf, size, "CR0.WP of vCPU %u", difference->vcpu);
@@ -362,6 +402,9 @@ static void object_text(const struct guest *guest, const struct difference *diff
 		break;
 	case OBJECT_SYSCALL_TABLE:
 		snprintf(buf, size, "place of the system call table, vCPU %u", difference->vcpu);
+		break;
+	default:
+		snprintf(buf, size, "%s %s", object_kind_name(key->kind), difference->name);
 		break;
 	}
 }
@@ -396,6 +439,8 @@ static json_t *finding_event(const struct guest *guest, const struct finding *fi
 
 static const char *violation_text(const struct difference *difference)
 {
+	if (object_is_audited(difference->object.kind))
+		return difference->what;
 	if (difference->outside_text)
 		return "leads outside of the kernel's text";
 	if (difference->object.kind == OBJECT_CR0_WP)
@@ -411,7 +456,8 @@ static json_t *violation_event(const struct guest *guest, const struct finding *
 				      again ? "ongoing" : "open", real_ns, mono_ns);
 
 	set(event, "reason",
-	    json_string(difference->outside_text		   ? "outside_text"
+	    json_string(difference->problem			   ? difference->problem
+			: difference->outside_text		   ? "outside_text"
 			: object_is_place(difference->object.kind) ? "moved"
 								   : "changed"));
 	if (finding->last_ok_ns)
@@ -424,22 +470,6 @@ void report_violation(const struct guest *guest, const struct finding *finding)
 	emit(guest, violation_event(guest, finding, finding->count > 1,
 				    violation_text(&finding->difference), finding->last_seen_ns,
 				    finding->reported_mono_ns));
-}
-
-/* What the instruction that wrote belongs to. Linux puts modules behind the kernel's image. */
-static void set_owner(const struct guest *guest, json_t *json, uint64_t rip)
-{
-	const char *module = guest_modules_name(&guest->modules, rip);
-	const struct ka_kernel *kernel = &guest->kernel;
-	const char *owner = "unknown";
-
-	if (kernel->symbols && rip >= kernel->base && rip < kernel->image_end)
-		owner = "kernel";
-	else if (module || (kernel->symbols && rip >= kernel->image_end && rip < linux_modules_end))
-		owner = "module";
-	set(json, "owner", json_string(owner));
-	if (module)
-		set(json, "module", event_string(module));
 }
 
 static json_t *write_json(const struct guest *guest, const struct fold *fold)
@@ -538,17 +568,19 @@ static json_t *writes_json(const struct tracking *tracking)
 json_t *report_check_state(const struct guest *guest, const struct guest_vcpu *vcpu,
 			   enum check_id check)
 {
-	const struct coverage *coverage = &vcpu->coverage[check];
+	const struct coverage *coverage = guest_coverage(guest, vcpu, check);
 	json_t *json;
 
-	json = json_pack("{s:s, s:o, s:s, s:i, s:s, s:o, s:{s:I, s:I, s:I, s:I}}", "vm", guest->id,
+	json = json_pack("{s:s, s:o, s:s, s:s, s:o, s:{s:I, s:I, s:I, s:I}}", "vm", guest->id,
 			 "name", event_string(guest->info.name), "check", checks[check].name,
-			 "vcpu", (int)vcpu->id, "state", coverage_name(coverage->state), "since",
+			 "state", coverage_name(coverage->state), "since",
 			 event_time(coverage->since_ns), "cycles", "observed",
 			 (json_int_t)coverage->cycles[COVERAGE_OBSERVED], "sampled",
 			 (json_int_t)coverage->cycles[COVERAGE_SAMPLED], "stale",
 			 (json_int_t)coverage->cycles[COVERAGE_STALE], "unobservable",
 			 (json_int_t)coverage->cycles[COVERAGE_UNOBSERVABLE]);
+	if (vcpu)
+		set(json, "vcpu", json_integer(vcpu->id));
 	if (coverage->reason)
 		set(json, "reason", json_string(coverage->reason));
 	if (check_is_tracked(check))
@@ -556,12 +588,15 @@ json_t *report_check_state(const struct guest *guest, const struct guest_vcpu *v
 	return json;
 }
 
-static json_t *coverage_change(const struct guest_vcpu *vcpu, enum check_id check)
+static json_t *coverage_change(const struct coverage *coverage, const struct guest_vcpu *vcpu,
+			       enum check_id check)
 {
-	const struct coverage *coverage = &vcpu->coverage[check];
-	json_t *json = json_pack("{s:s, s:i, s:s, s:s}", "check", checks[check].name, "vcpu",
-				 (int)vcpu->id, "from", coverage_name(coverage->reported), "to",
+	json_t *json = json_pack("{s:s, s:s, s:s}", "check", checks[check].name, "from",
+				 coverage_name(coverage->reported), "to",
 				 coverage_name(coverage->state));
+
+	if (vcpu)
+		set(json, "vcpu", json_integer(vcpu->id));
 
 	if (coverage->reason)
 		set(json, "reason", json_string(coverage->reason));
@@ -597,45 +632,57 @@ static json_t *tracking_changes(struct guest *guest, bool *ret_lost)
 	return changes;
 }
 
+struct coverage_changes {
+	json_t *list; /* NULL: none */
+	unsigned int lost, gained;
+};
+
+static void note_coverage(struct guest *guest, struct guest_vcpu *vcpu, enum check_id check,
+			  struct coverage_changes *changes)
+{
+	struct coverage *coverage = guest_coverage_mutable(guest, vcpu, check);
+
+	/* A VM begins unseen: vm.discovered has told as much. */
+	if (coverage->reported == COVERAGE_NONE && coverage->state == COVERAGE_STALE)
+		coverage->reported = COVERAGE_STALE;
+	if (coverage->state == coverage->reported || coverage->state == COVERAGE_NONE ||
+	    !guest_has_check(guest, check))
+		return;
+	if (!changes->list)
+		changes->list = json_array();
+	json_array_append_new(changes->list, coverage_change(coverage, vcpu, check));
+	changes->lost += !coverage_seen(coverage->state);
+	changes->gained += coverage_seen(coverage->state);
+	coverage->reported = coverage->state;
+}
+
 void report_coverage(struct guest *guest)
 {
-	json_t *event, *changes = NULL, *writes;
-	unsigned int lost = 0, gained = 0;
+	struct coverage_changes changes = { 0 };
+	json_t *event, *writes;
 	bool writes_lost;
 	char message[256];
 
 	writes = tracking_changes(guest, &writes_lost);
 	for (size_t i = 0; i < guest->vcpu_count; i++)
-		for (int check = 0; check < CHECKS; check++) {
-			struct coverage *coverage = &guest->vcpus[i].coverage[check];
-
-			/* A VM begins unseen: vm.discovered has told as much. */
-			if (coverage->reported == COVERAGE_NONE &&
-			    coverage->state == COVERAGE_STALE)
-				coverage->reported = COVERAGE_STALE;
-			if (coverage->state == coverage->reported || !guest_has_check(guest, check))
-				continue;
-			if (!changes)
-				changes = json_array();
-			json_array_append_new(changes, coverage_change(&guest->vcpus[i], check));
-			lost += !coverage_seen(coverage->state);
-			gained += coverage_seen(coverage->state);
-			coverage->reported = coverage->state;
-		}
-	if (!changes && !writes)
+		for (int check = 0; check < VCPU_CHECKS; check++)
+			note_coverage(guest, &guest->vcpus[i], check, &changes);
+	for (int check = VCPU_CHECKS; check < CHECKS; check++)
+		note_coverage(guest, NULL, check, &changes);
+	if (!changes.list && !writes)
 		return;
-	if (changes)
+	if (changes.list)
 		snprintf(message, sizeof(message), "%s: %u checks are seen now, %u are not",
-			 guest->info.name, gained, lost);
+			 guest->info.name, changes.gained, changes.lost);
 	else
 		snprintf(message, sizeof(message), "%s: writes are %s", guest->info.name,
 			 writes_lost ? "told only in part" : "told as they happen");
 	/* Before there is a baseline nothing is lost yet. */
 	event = event_about(guest, "coverage.changed",
-			    (lost || writes_lost) && guest->boots_before ? SEVERITY_MEDIUM
+			    (changes.lost || writes_lost) && guest->boots_before ? SEVERITY_MEDIUM
 									 : SEVERITY_INFO,
 			    clock_real(), clock_mono(), message);
-	set(event, "changes", changes ? changes : json_array());
+	set(event, "changes", changes.list ? changes.list : json_array());
 	if (writes)
 		set(event, "writes", writes);
 	emit(guest, event);

@@ -22,7 +22,7 @@ void report_coverage(struct guest *guest);
 
 /* The VM as in each event about it. */
 json_t *report_vm(const struct guest *guest);
-/* One entry of monitor.health: a check of a vCPU, with the cycles since the last one. */
+/* One entry of monitor.health: a check of a vCPU (NULL: of the guest as a whole), with the cycles since the last one. */
 json_t *report_check_state(const struct guest *guest, const struct guest_vcpu *vcpu,
 			   enum check_id check);
 

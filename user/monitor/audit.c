@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* The table of audits, and what they have in common. */
+#include "audit.h"
+
+const struct audit *const audits[AUDITS] = {
+	[CHECK_MODULES - VCPU_CHECKS] = &audit_modules,
+	[CHECK_TAINT - VCPU_CHECKS] = &audit_taint,
+};
+
+struct difference *audit_add(struct audit_result *result, enum check_id check,
+			     enum object_kind kind, uint64_t index)
+{
+	struct difference *difference;
+
+	if (result->count++ >= AUDIT_DIFFERENCES_MAX)
+		return NULL;
+	difference = &result->differences[result->count - 1];
+	*difference = (struct difference){
+		.object = { .check = check, .kind = kind, .vcpu = OBJECT_SHARED, .index = index },
+	};
+	return difference;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * An audit: one kind of the guest kernel's own records, and what must not be in them. Knows nothing of
+ * findings, budgets and events: guest_audit.c says when it looks, and takes what it finds.
+ */
+#ifndef MONITOR_AUDIT_H
+#define MONITOR_AUDIT_H
+
+#include "difference.h"
+#include "guest_modules.h"
+
+#include <kvmaccess.h>
+#include <stddef.h>
+
+enum { AUDIT_DIFFERENCES_MAX = 64 };
+
+/* What an audit looks at. Borrowed, for the time of the call. */
+struct audit_view {
+	struct ka_vm *vm;
+	const struct ka_kernel *kernel; /* with symbols */
+	const struct guest_modules *modules;
+	const struct ka_types *types; /* for prepare() only */
+};
+
+/* What one look found; beyond AUDIT_DIFFERENCES_MAX it is counted only. */
+struct audit_result {
+	struct difference differences[AUDIT_DIFFERENCES_MAX];
+	size_t count;
+};
+
+struct audit {
+	unsigned int period_ms; /* no look sooner after the last; 0: one in each cycle */
+	/*
+	 * Once a boot: where things lie in this kernel. `state` is release()'s to free.
+	 * Errors: -ENODATA, its types or symbols do not tell; -ENOMEM.
+	 */
+	int (*prepare)(const struct audit_view *view, void **ret_state);
+	/*
+	 * One look. What differs is looked at a second time at once, and only what both saw is told.
+	 * Bounded, whatever the guest has put there. Errors: as the library's reads; -EAGAIN: the
+	 * records changed meanwhile.
+	 */
+	int (*look)(void *state, const struct audit_view *view, struct audit_result *result);
+	void (*release)(void *state);
+};
+
+/* By check - VCPU_CHECKS. */
+extern const struct audit *const audits[AUDITS];
+
+/* A new difference of this look, zeroed but for its object; NULL: it is one too many, and counted. */
+struct difference *audit_add(struct audit_result *result, enum check_id check,
+			     enum object_kind kind, uint64_t index);
+
+/* audits/: one file each. */
+extern const struct audit audit_modules, audit_taint;
+
+#endif

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* Says when the audits of a guest look, within the budget, and what becomes of what they find. */
+#include "guest.h"
+
+#include "clock.h"
+#include "log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BURST_NS (20 * 1000 * 1000ull) /* saved up at most */
+/* Without a good look for so long, and for so many periods, what was seen is too old to go by. */
+#define STALE_NS (60 * NS_PER_S)
+enum { STALE_PERIODS = 10 };
+
+static void audits_cover(struct guest *guest, enum coverage_state state, const char *reason)
+{
+	uint64_t real_ns = clock_real();
+
+	for (int i = 0; i < AUDITS; i++)
+		coverage_set(&guest->audits.audit[i].coverage, state, reason, real_ns);
+}
+
+void guest_audits_drop(struct guest *guest)
+{
+	struct guest_audits *all = &guest->audits;
+
+	for (int i = 0; i < AUDITS; i++) {
+		if (all->audit[i].ready)
+			audits[i]->release(all->audit[i].state);
+		all->audit[i].state = NULL;
+		all->audit[i].ready = false;
+		all->audit[i].next_ns = all->audit[i].looked_ns = 0;
+	}
+	if (all->prepared)
+		audits_cover(guest, COVERAGE_STALE, "the guest's kernel is not up yet");
+	all->prepared = false;
+}
+
+static struct audit_view view_of(const struct guest *guest)
+{
+	return (struct audit_view){
+		.vm = guest->vm,
+		.kernel = &guest->kernel,
+		.modules = &guest->modules,
+	};
+}
+
+/* Copying and searching the types takes long, so the audits share them, once a boot. */
+static void audits_prepare(struct guest *guest)
+{
+	struct guest_audits *all = &guest->audits;
+	struct audit_view view = view_of(guest);
+	struct ka_types *types = NULL;
+	int err = ka_types_from_guest(guest->vm, &guest->kernel, &types);
+
+	all->prepared = true;
+	view.types = types;
+	for (int i = 0; i < AUDITS; i++) {
+		struct guest_audit *audit = &all->audit[i];
+
+		audit->coverage.off = guest->policy.off[VCPU_CHECKS + i];
+		audit->ready = !err && !audit->coverage.off &&
+			       !audits[i]->prepare(&view, &audit->state);
+		if (!audit->ready)
+			coverage_set(&audit->coverage, COVERAGE_UNOBSERVABLE,
+				     err ? "the guest's kernel has no type information (BTF)"
+					 : "the guest's kernel does not tell where its records are",
+				     clock_real());
+	}
+	ka_types_free(types);
+}
+
+/* ---- when ---------------------------------------------------------------------------------- */
+
+static void budget_earn(struct guest *guest, uint64_t now)
+{
+	struct guest_audits *all = &guest->audits;
+	uint64_t earned = (now - all->earned_ns) / 1000 * guest->watch->audit_ppm / 1000;
+
+	all->budget_ns += (int64_t)(all->earned_ns ? earned : BURST_NS);
+	if (all->budget_ns > (int64_t)BURST_NS)
+		all->budget_ns = BURST_NS;
+	all->earned_ns = now;
+}
+
+/* The one that has waited longest. -1: none is due. */
+static int audit_due(const struct guest *guest, uint64_t now)
+{
+	const struct guest_audit *all = guest->audits.audit;
+	int due = -1;
+
+	for (int i = 0; i < AUDITS; i++)
+		if (all[i].ready && all[i].next_ns <= now && all[i].cycle != guest->cycles &&
+		    (due < 0 || all[i].next_ns < all[due].next_ns))
+			due = i;
+	return due;
+}
+
+/* From half to one and a half times the period, so that nobody can tell the moment. */
+static uint64_t period_next(struct guest_audits *all, unsigned int period_ms)
+{
+	uint64_t period_ns = period_ms * NS_PER_MS;
+
+	all->random = all->random * 6364136223846793005ull + 1442695040888963407ull;
+	return period_ns / 2 + (all->random >> 33) % (period_ns + 1);
+}
+
+/* ---- a look -------------------------------------------------------------------------------- */
+
+static bool result_has(const struct audit_result *result, const struct object_key *object)
+{
+	for (size_t i = 0; i < result->count && i < AUDIT_DIFFERENCES_MAX; i++)
+		if (object_equal(&result->differences[i].object, object))
+			return true;
+	return false;
+}
+
+/* What two looks in a row saw; the second says how it is. */
+static int audit_look(const struct guest *guest, int which, struct audit_result *result)
+{
+	struct audit_view view = view_of(guest);
+	void *state = guest->audits.audit[which].state;
+	struct audit_result again;
+	size_t kept = 0;
+	int err;
+
+	result->count = 0;
+	err = audits[which]->look(state, &view, result);
+	if (err || !result->count)
+		return err;
+	again.count = 0;
+	err = audits[which]->look(state, &view, &again);
+	for (size_t i = 0; !err && i < again.count && i < AUDIT_DIFFERENCES_MAX; i++)
+		if (result_has(result, &again.differences[i].object))
+			again.differences[kept++] = again.differences[i];
+	again.count = kept;
+	*result = again;
+	return err;
+}
+
+static void audit_cover(struct guest_audit *audit, unsigned int period_ms, int err, size_t found)
+{
+	uint64_t real_ns = clock_real(), age = STALE_PERIODS * (uint64_t)period_ms * NS_PER_MS;
+
+	if (!err) {
+		coverage_set(&audit->coverage, COVERAGE_SAMPLED,
+			     "looked at now and then, as the budget for audits allows", real_ns);
+		if (!found)
+			audit->coverage.last_ok_ns = real_ns;
+	} else if (err != -EAGAIN || clock_mono() - audit->looked_ns > STALE_NS + age) {
+		coverage_set(&audit->coverage, COVERAGE_STALE,
+			     err == -EAGAIN ? "the records changed while they were read, each time"
+					    : scan_reason(err),
+			     real_ns);
+	}
+}
+
+static void audit_run(struct guest *guest, int which, uint64_t now)
+{
+	struct guest_audit *audit = &guest->audits.audit[which];
+	enum check_id check = (enum check_id)(VCPU_CHECKS + which);
+	struct audit_result result;
+	int err = audit_look(guest, which, &result);
+	uint64_t end = clock_mono();
+
+	if (!err) {
+		audit->looked_ns = end;
+		guest_judge_audit(guest, check, result.differences, result.count);
+	} else {
+		log_debug("%s: audit %s: %s", guest->info.name, checks[check].name, strerror(-err));
+	}
+	audit_cover(audit, audits[which]->period_ms, err, result.count);
+	audit->next_ns = now + period_next(&guest->audits, audits[which]->period_ms);
+	audit->cycle = guest->cycles;
+	guest->audits.budget_ns -= (int64_t)(end - now);
+}
+
+void guest_audit(struct guest *guest)
+{
+	struct guest_audits *all = &guest->audits;
+	uint64_t now = clock_mono();
+	int due;
+
+	if (guest->phase != GUEST_WATCHED || guest->going_down || !guest->kernel.symbols)
+		return;
+	if (!all->random)
+		all->random = guest->info.key ^ now;
+	budget_earn(guest, now);
+	if (!all->prepared) {
+		audits_prepare(guest);
+		all->budget_ns -= (int64_t)(clock_mono() - now);
+		now = clock_mono();
+	}
+	while (all->budget_ns > 0 && (due = audit_due(guest, now)) >= 0) {
+		audit_run(guest, due, now);
+		now = clock_mono();
+	}
+}
+
+bool guest_audits_wait(const struct guest *guest)
+{
+	for (int i = 0; i < AUDITS; i++)
+		if (guest->audits.audit[i].ready &&
+		    guest->audits.audit[i].coverage.state == COVERAGE_NONE)
+			return true;
+	return guest->phase == GUEST_WATCHED && guest->kernel.symbols && !guest->audits.prepared;
+}
+
+bool guest_audits_complete(const struct guest *guest)
+{
+	if (!guest->kernel.symbols)
+		return true;
+	for (int i = 0; i < AUDITS; i++)
+		if (!guest->policy.off[VCPU_CHECKS + i] &&
+		    !coverage_seen(guest->audits.audit[i].coverage.state))
+			return false;
+	return true;
+}
