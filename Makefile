@@ -168,7 +168,7 @@ run: deps
 .PHONY: install
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(LIBDIR)/pkgconfig \
-		$(DESTDIR)$(PREFIX)/include/kvmbpf $(DESTDIR)$(PREFIX)/share/kvmbpf \
+		$(DESTDIR)$(PREFIX)/include/kvmbpf $(DESTDIR)$(PREFIX)/share/kvmbpf/grafana \
 		$(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
 		$(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 0755 $(B)/kvmbpf-monitor $(DESTDIR)$(PREFIX)/sbin
@@ -182,6 +182,7 @@ install: all
 	install -m 0644 include/kvmaccess.h $(DESTDIR)$(PREFIX)/include
 	install -m 0644 include/kvmbpf/*.h $(DESTDIR)$(PREFIX)/include/kvmbpf
 	install -m 0644 share/kvmbpf/event-v1.schema.json $(DESTDIR)$(PREFIX)/share/kvmbpf
+	install -m 0644 share/kvmbpf/grafana/kvmbpf.json $(DESTDIR)$(PREFIX)/share/kvmbpf/grafana
 	install -m 0644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 0644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 0644 man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
@@ -295,6 +296,7 @@ check-native:
 	$(Q)tests/run $(R) native $(native_tests)
 	$(Q)tests/native/check-readme $(B) $(R)
 	$(Q)tests/native/check-sinks build/asan $(R)
+	$(Q)tests/native/check-published build/asan $(R)
 	$(Q)vmlinux/check-here $(B) $(R)
 	$(Q)tests/run $(R) native-asan $(native_tests:$(B)/%=build/asan/%)
 

@@ -240,3 +240,29 @@ Test(config, sizes_have_units)
 	cr_assert_eq(size_parse("-1MiB", &bytes), -EINVAL);
 	cr_assert_eq(size_parse("", &bytes), -EINVAL);
 }
+
+Test(config, metrics_are_for_this_host_only)
+{
+	expect_error("metrics:\n  address: tcp://192.0.2.1:9755\n", 2, "loopback");
+	expect_error("metrics:\n  address: tcp://0.0.0.0:9755\n", 2, "loopback");
+	expect_error("metrics:\n  address: tcp://[::]:9755\n", 2, "loopback");
+	expect_error("metrics:\n  address: tcp://localhost:9755\n", 2, "tcp://ADDRESS:PORT");
+	expect_error("metrics:\n  address: tcp://127.0.0.1:0\n", 2, "tcp://ADDRESS:PORT");
+	expect_error("metrics:\n  address: tcp://127.0.0.1:65536\n", 2, "tcp://ADDRESS:PORT");
+	expect_error("metrics:\n  address: tcp://127.0.0.1\n", 2, "tcp://ADDRESS:PORT");
+	expect_error("metrics:\n  address: unix://relative\n", 2, "unix:///PATH");
+	expect_error("metrics:\n  textfile: relative\n", 2, "begin with /");
+	expect_error("interval: 1s\nsocket: relative\n", 2, "socket");
+}
+
+Test(config, metrics_of_several_files_add_up)
+{
+	write_file("usr/lib/kvmbpf/conf.d/10.yaml",
+		   "metrics: {address: \"tcp://[::1]:9755\", vm_names: yes}\n");
+	write_file("etc/kvmbpf/kvmbpf.yaml", "socket: off\nmetrics: {textfile: /t.prom}\n");
+	load();
+	cr_assert_str_eq(config->socket, "off");
+	cr_assert_str_eq(config->metrics->address, "tcp://[::1]:9755");
+	cr_assert_str_eq(config->metrics->textfile, "/t.prom");
+	cr_assert_eq(*config->metrics->vm_names, CONFIG_YES);
+}

@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "config_schema.h"
 #include "duration.h"
+#include "server.h"
 #include "share.h"
 #include "sink.h"
 
@@ -14,6 +15,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <yaml.h>
 
@@ -23,6 +25,7 @@ struct config_set {
 	size_t count;
 	struct config merged; /* points into the parts, and here */
 	struct config_spool spool;
+	struct config_metrics metrics;
 };
 
 /* ---- errors -------------------------------------------------------------------------------- */
@@ -218,6 +221,34 @@ static int validate_sinks(const struct validation *v, const struct config *confi
 	return r;
 }
 
+static int validate_address(const struct validation *v, const char *key, const char *text)
+{
+	struct sockaddr_storage address;
+	socklen_t len;
+	int r = text ? server_address_parse(text, &address, &len) : 0;
+
+	return !r ? 0
+		  : complain(v->error, v->file, key, text,
+			     r == -EADDRNOTAVAIL  ? "must be a loopback address: 127.0.0.1 or [::1]"
+			     : r == -ENAMETOOLONG ? "is too long"
+						  : "must be unix:///PATH or tcp://ADDRESS:PORT");
+}
+
+static int validate_published(const struct validation *v, const struct config *config)
+{
+	const struct config_metrics *metrics = config->metrics;
+	const char *socket = config->socket, *textfile = metrics ? metrics->textfile : NULL;
+	int r = metrics ? validate_address(v, "address", metrics->address) : 0;
+
+	if (!r && textfile && textfile[0] != '/')
+		r = complain(v->error, v->file, "textfile", textfile, "must begin with /");
+	if (!r && socket && strcmp(socket, "off") &&
+	    (socket[0] != '/' || strlen(socket) >= sizeof(((struct sockaddr_un *)0)->sun_path)))
+		r = complain(v->error, v->file, "socket", socket,
+			     "must be off, or a path that begins with / and has under 108 bytes");
+	return r;
+}
+
 static int validate(const char *file, const struct config *config, char *error)
 {
 	const struct validation v = { .file = file, .error = error };
@@ -234,6 +265,8 @@ static int validate(const char *file, const struct config *config, char *error)
 				     "not syscall or idt");
 	if (!r && config->spool)
 		r = validate_size(&v, "max_size", config->spool->max_size);
+	if (!r)
+		r = validate_published(&v, config);
 	return r ? r : validate_sinks(&v, config);
 }
 
@@ -358,6 +391,16 @@ static int merge_sink(struct config *merged, const struct config_sink *sink)
 	return 0;
 }
 
+static void merge_metrics(struct config_set *set, const struct config_metrics *part)
+{
+	struct config_metrics *merged = &set->metrics;
+
+	set->merged.metrics = merged;
+	merged->address = part->address ? part->address : merged->address;
+	merged->textfile = part->textfile ? part->textfile : merged->textfile;
+	merged->vm_names = part->vm_names ? part->vm_names : merged->vm_names;
+}
+
 static int merge(struct config_set *set, const struct config *part)
 {
 	struct config *merged = &set->merged;
@@ -373,6 +416,9 @@ static int merge(struct config_set *set, const struct config *part)
 		set->spool.max_size =
 			part->spool->max_size ? part->spool->max_size : set->spool.max_size;
 	}
+	merged->socket = part->socket ? part->socket : merged->socket;
+	if (part->metrics)
+		merge_metrics(set, part->metrics);
 	merge_strings(&merged->vmlinux, &part->vmlinux);
 	merge_strings(&merged->vms, &part->vms);
 	merge_strings(&merged->exclude_vms, &part->exclude_vms);

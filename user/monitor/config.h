@@ -75,6 +75,11 @@ struct config_spool {
 	char *path, *max_size;
 };
 
+struct config_metrics {
+	char *address, *textfile;
+	enum config_bool *vm_names;
+};
+
 /* CONFIG_CHECK_OFF or enum severity. */
 enum { CONFIG_CHECK_OFF = 0 };
 
@@ -94,6 +99,8 @@ struct config {
 	struct config_strings protect; /* as check_protectable() has them */
 	struct config_policy *policies;
 	unsigned int policy_count;
+	char *socket; /* "off": none */
+	struct config_metrics *metrics;
 	struct config_spool *spool;
 	struct config_sink *sinks;
 	unsigned int sink_count;

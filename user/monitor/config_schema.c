@@ -168,6 +168,13 @@ static const cyaml_schema_field_t spool_fields[] = {
 	CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t metrics_fields[] = {
+	TEXT_OPTIONAL(struct config_metrics, address),
+	TEXT_OPTIONAL(struct config_metrics, textfile),
+	ENUM_OPTIONAL(struct config_metrics, vm_names, bools),
+	CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t fields[] = {
 	TEXT_OPTIONAL(struct config, interval),
 	TEXT_OPTIONAL(struct config, budget),
@@ -181,6 +188,8 @@ static const cyaml_schema_field_t fields[] = {
 	CYAML_FIELD_SEQUENCE_COUNT("policies", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
 				   struct config, policies, policy_count, &policy, 0,
 				   CYAML_UNLIMITED),
+	TEXT_OPTIONAL(struct config, socket),
+	MAPPING("metrics", struct config, metrics, metrics_fields),
 	MAPPING("spool", struct config, spool, spool_fields),
 	CYAML_FIELD_SEQUENCE_COUNT("sinks", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config,
 				   sinks, sink_count, &sink, 0, CYAML_UNLIMITED),

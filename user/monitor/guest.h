@@ -202,6 +202,8 @@ struct guest {
 	unsigned int pushes;   /* that were judged, since pushes_since_ns */
 	uint64_t pushes_since_ns;
 	uint64_t cycle_us; /* what the last cycle took */
+	/* When it was last looked at, and when every check was seen; CLOCK_REALTIME, 0: never. */
+	uint64_t looked_ns, complete_ns;
 	uint64_t judged;   /* cycles with a baseline */
 };
 
@@ -297,6 +299,29 @@ static inline bool guest_has_check(const struct guest *guest, int check)
 	if (check >= VCPU_CHECKS)
 		return guest->kernel.symbols;
 	return check != CHECK_TEXT || guest->text.text;
+}
+
+/* All checks that are made of it, of each vCPU and as a whole. Begin with *at 0; false: no more. */
+static inline bool guest_coverage_next(const struct guest *guest, size_t *at,
+				       const struct coverage **ret_coverage,
+				       enum check_id *ret_check)
+{
+	const size_t of_vcpus = guest->vcpu_count * VCPU_CHECKS;
+
+	while (*at < of_vcpus + AUDITS) {
+		const size_t i = (*at)++;
+		const bool vcpu = i < of_vcpus;
+		const enum check_id check = (enum check_id)(
+			vcpu ? i % VCPU_CHECKS : VCPU_CHECKS + i - of_vcpus);
+
+		if (!guest_has_check(guest, check))
+			continue;
+		*ret_coverage = guest_coverage(
+			guest, vcpu ? &guest->vcpus[i / VCPU_CHECKS] : NULL, check);
+		*ret_check = check;
+		return true;
+	}
+	return false;
 }
 
 /* guest_judge.c: comparisons. */

@@ -29,7 +29,24 @@ static struct ka_counters host_counters(const struct health_view *view)
 	return counters;
 }
 
-static uint64_t writes_lost(const struct health *health, const struct health_view *view)
+static void keep_cycles(struct health *health, const struct coverage *coverage,
+			enum check_id check)
+{
+	for (int state = 0; state < COVERAGE_STATES; state++)
+		health->checks_before[check][state] += coverage->cycles[state];
+}
+
+void health_forget(struct health *health, const struct guest *guest)
+{
+	const struct coverage *coverage;
+	enum check_id check;
+
+	health->writes_lost_before += guest->writes_lost;
+	for (size_t i = 0; guest_coverage_next(guest, &i, &coverage, &check);)
+		keep_cycles(health, coverage, check);
+}
+
+uint64_t health_writes_lost(const struct health *health, const struct health_view *view)
 {
 	uint64_t lost = health->writes_lost_before;
 
@@ -45,7 +62,7 @@ static const char *judge(const struct health *health, const struct health_view *
 
 	outputs_health(view->outputs, &outputs);
 	return ok < view->count || counters.ringbuf_lost > health->lost ||
-			       writes_lost(health, view) > health->writes_lost ||
+			       health_writes_lost(health, view) > health->writes_lost ||
 			       outputs.dropped > health->dropped || outputs.failing ||
 			       health->cycles_missed > health->missed
 		       ? "degraded"
@@ -65,7 +82,7 @@ bool health_changed(const struct health *health, const struct health_view *view)
 }
 
 struct part {
-	const struct health *health;
+	struct health *health;
 	const struct health_view *view;
 	size_t ok, blind;
 	unsigned int index, count;
@@ -100,7 +117,7 @@ static void emit_part(const struct part *part, json_t *check_states)
 				      (json_int_t)counters.ringbuf_lost, "state_busy",
 				      (json_int_t)counters.state_busy, "read_errors",
 				      (json_int_t)counters.read_errors, "writes_lost",
-				      (json_int_t)writes_lost(health, view)));
+				      (json_int_t)health_writes_lost(health, view)));
 	json_object_set_new(event, "sinks", outputs_sinks_json(view->outputs));
 	/* Left out where there is none. */
 	json_object_set_new(event, "spool", outputs_spool_json(view->outputs));
@@ -133,6 +150,7 @@ static void add_state(struct part *part, json_t **states, struct guest *guest,
 		*states = json_array();
 	}
 	json_array_append_new(*states, report_check_state(guest, vcpu, check));
+	keep_cycles(part->health, coverage, check);
 	memset(coverage->cycles, 0, sizeof(coverage->cycles));
 }
 
@@ -170,7 +188,7 @@ void health_tell(struct health *health, const struct health_view *view, const ch
 	health->ok = part.ok;
 	health->blind = part.blind;
 	health->lost = host_counters(view).ringbuf_lost;
-	health->writes_lost = writes_lost(health, view);
+	health->writes_lost = health_writes_lost(health, view);
 	health->dropped = outputs.dropped;
 	health->failing = outputs.failing;
 	health->missed = health->cycles_missed;

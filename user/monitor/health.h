@@ -9,6 +9,8 @@
 struct health {
 	uint64_t cycles_done, cycles_late, cycles_missed, cycles_pushed;
 	uint64_t writes_lost_before; /* of VMs that are gone */
+	/* Cycles by state that no guest counts any more. */
+	uint64_t checks_before[CHECKS][COVERAGE_STATES];
 	uint64_t told_mono_ns;	     /* last time */
 	/* As last told, to notice a change. */
 	const char *state;
@@ -31,6 +33,9 @@ struct health_view {
  * make several events, told apart by "part". The counts of cycles by state begin anew.
  */
 void health_tell(struct health *health, const struct health_view *view, const char *state);
+/* Takes over what a guest that goes has counted. */
+void health_forget(struct health *health, const struct guest *guest);
+uint64_t health_writes_lost(const struct health *health, const struct health_view *view);
 /* Has anything changed that is worth telling before it is due? */
 bool health_changed(const struct health *health, const struct health_view *view);
 

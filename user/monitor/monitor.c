@@ -10,6 +10,7 @@
 #include "log.h"
 #include "outputs.h"
 #include "privileges.h"
+#include "publish.h"
 #include "report.h"
 #include "schedule.h"
 #include "sinks/sinks.h"
@@ -70,6 +71,8 @@ struct monitor {
 	struct watch watch;
 	struct event_stream stream;
 	struct health health;
+	struct metrics metrics;
+	struct publish *publish;
 	struct ka_host *host;
 	struct store *store;
 	struct outputs *outputs;
@@ -107,7 +110,10 @@ static void reader_gone(void *ctx, struct sink *sink)
 static int stream_write(void *ctx, const json_t *event, const char *line, size_t len,
 			enum severity severity)
 {
-	return outputs_offer(ctx, event, line, len, severity);
+	struct monitor *monitor = ctx;
+
+	monitor->metrics.events[severity]++;
+	return outputs_offer(monitor->outputs, event, line, len, severity);
 }
 
 /* ---- guests -------------------------------------------------------------------------------- */
@@ -149,7 +155,7 @@ static void share_budget(struct monitor *monitor)
 static void guest_remove(struct monitor *monitor, struct guest *guest, const char *reason)
 {
 	report_gone(guest, reason);
-	monitor->health.writes_lost_before += guest->writes_lost;
+	health_forget(&monitor->health, guest);
 	schedule_remove(&monitor->schedule, guest);
 	for (size_t i = 0; i < monitor->count; i++)
 		if (monitor->guests[i] == guest)
@@ -193,6 +199,7 @@ static bool look(struct monitor *monitor, struct guest *guest)
 		guest_remove(monitor, guest, "exited");
 		return false;
 	}
+	metrics_look(&monitor->metrics, guest);
 	monitor->look_now |= guest->check_now;
 	return true;
 }
@@ -544,6 +551,8 @@ static void tick(struct monitor *monitor, uint64_t now)
 
 	monitor->ticked_ns = now;
 	outputs_tick(monitor->outputs);
+	if (monitor->publish)
+		publish_tick(monitor->publish);
 	if (now - monitor->health.told_mono_ns >= health_ns ||
 	    health_changed(&monitor->health, &view))
 		tell_health(monitor, NULL);
@@ -781,9 +790,29 @@ static enum monitor_exit events_start(struct monitor *monitor)
 	    sinks_start(monitor->outputs, options->config, options->output, options->pretty) < 0)
 		return MONITOR_FAILURE;
 	monitor->stream.write = stream_write;
-	monitor->stream.ctx = monitor->outputs;
+	monitor->stream.ctx = monitor;
 	monitor->watch.stream = &monitor->stream;
 	return MONITOR_OK;
+}
+
+static struct health_view published_view(void *ctx)
+{
+	return health_view(ctx);
+}
+
+static enum monitor_exit publish_start(struct monitor *monitor)
+{
+	const struct publish_source source = { .metrics = &monitor->metrics,
+					       .health = &monitor->health,
+					       .watch = &monitor->watch,
+					       .view = published_view,
+					       .ctx = monitor };
+
+	if (monitor->options->once)
+		return MONITOR_OK;
+	return publish_new(monitor->event, monitor->options->config, &source, &monitor->publish) < 0
+		       ? MONITOR_FAILURE
+		       : MONITOR_OK;
 }
 
 static int loop_open(struct monitor *monitor)
@@ -843,6 +872,7 @@ static void loop_run(struct monitor *monitor)
 
 static void monitor_deinit(struct monitor *monitor)
 {
+	publish_free(monitor->publish);
 	for (size_t i = 0; i < monitor->count; i++)
 		guest_free(monitor->guests[i]);
 	free(monitor->guests);
@@ -881,6 +911,8 @@ enum monitor_exit monitor_run(const struct options *options)
 							  : events_start(&monitor);
 	if (!status)
 		status = selectors_validate(&monitor);
+	if (!status)
+		status = publish_start(&monitor);
 	if (!status) {
 		r = loop_open(&monitor);
 		if (r < 0) {

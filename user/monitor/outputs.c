@@ -180,6 +180,31 @@ bool outputs_drain(struct outputs *outputs, unsigned int timeout_ms)
 
 /* ---- health -------------------------------------------------------------------------------- */
 
+bool outputs_sink_get(struct outputs *outputs, size_t index, struct outputs_sink *ret_sink)
+{
+	struct spool_queue queue;
+	const struct sink *sink;
+
+	if (index >= outputs->count)
+		return false;
+	sink = outputs->sinks[index];
+	spool_queue(outputs->spool, sink->bit, &queue);
+	*ret_sink = (struct outputs_sink){ .name = sink->name,
+					   .delivered = sink->delivered,
+					   .queued = queue.lines,
+					   .queued_bytes = queue.bytes,
+					   .dropped = queue.dropped,
+					   .rejected = sink->rejected,
+					   .failing = sink->error[0] != 0 };
+	return true;
+}
+
+uint64_t outputs_spool(struct outputs *outputs, struct spool_counters *ret_counters)
+{
+	spool_counters(outputs->spool, ret_counters);
+	return outputs->path ? outputs->spool_max : 0;
+}
+
 void outputs_health(struct outputs *outputs, struct outputs_health *ret_health)
 {
 	struct spool_counters counters;

@@ -36,6 +36,16 @@ struct outputs_health {
 	unsigned int failing; /* sinks, and the spool */
 };
 
+/* Of one sink, in this run. */
+struct outputs_sink {
+	const char *name;
+	uint64_t delivered, queued, queued_bytes, dropped, rejected, failing;
+};
+
+/* False: there are no more. */
+bool outputs_sink_get(struct outputs *outputs, size_t index, struct outputs_sink *ret_sink);
+/* Returns the most that the spool takes; 0 where all is kept in memory. */
+uint64_t outputs_spool(struct outputs *outputs, struct spool_counters *ret_counters);
 void outputs_health(struct outputs *outputs, struct outputs_health *ret_health);
 json_t *outputs_sinks_json(struct outputs *outputs);
 /* NULL where all is kept in memory. */

@@ -185,6 +185,8 @@ static const int allowed[] = {
 	/* connections of sinks, also of the resolver */
 	SCMP_SYS(socketpair),
 	SCMP_SYS(bind),
+	SCMP_SYS(listen),
+	SCMP_SYS(accept4),
 	SCMP_SYS(connect),
 	SCMP_SYS(shutdown),
 	SCMP_SYS(getsockname),

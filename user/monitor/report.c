@@ -359,7 +359,7 @@ static json_t *finding_json(const struct finding *finding, const char *state)
 			 event_time(finding->last_seen_ns), "count", (json_int_t)finding->count);
 }
 
-static void object_text(const struct guest *guest, const struct difference *difference, char *buf,
+void report_object_text(const struct guest *guest, const struct difference *difference, char *buf,
 			size_t size)
 {
 	const struct object_key *key = &difference->object;
@@ -421,7 +421,7 @@ static json_t *finding_event(const struct guest *guest, const struct finding *fi
 	char text[320], message[640];
 	json_t *event;
 
-	object_text(guest, difference, text, sizeof(text));
+	report_object_text(guest, difference, text, sizeof(text));
 	snprintf(message, sizeof(message), "%s: %s %s", guest->info.name, text, what);
 	event = event_about(guest, type, severity, real_ns, mono_ns, message);
 	set(event, "check", check_json(guest, difference));

@@ -20,6 +20,9 @@ void report_rewritten(const struct guest *guest, const struct finding *finding,
 /* What changed in how well the checks are seen since the last call; nothing if nothing did. */
 void report_coverage(struct guest *guest);
 
+/* "IDT gate 4 (asm_exc_overflow)": what differs, for people. */
+void report_object_text(const struct guest *guest, const struct difference *difference, char *buf,
+			size_t size);
 /* The VM as in each event about it. */
 json_t *report_vm(const struct guest *guest);
 /* One entry of monitor.health: a check of a vCPU (NULL: of the guest as a whole), with the cycles since the last one. */
