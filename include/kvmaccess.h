@@ -51,6 +51,13 @@ struct ka_host_options {
 	/* Attach nothing to KVM's exits: pull only. On VMX without effect where the kernel module
 	 * is loaded: there is nothing to pull from but what exits leave. */
 	bool no_push;
+	/*
+	 * Map the RAM of guests whose VMM shares it (memfd, shm, hugetlbfs), read-only: what was read
+	 * once is then read without a system call. Installs a handler of SIGBUS, which passes on what
+	 * is not of these mappings. They keep such memory from being freed until the end of the VM was
+	 * dispatched.
+	 */
+	bool map_ram;
 	const char *pin_path;    /* bpffs directory for maps and programs, or NULL */
 	/* libbpf's own messages, for -v; NULL: dropped. Not called after ka_host_open() returns. */
 	void (*log)(void *ctx, const char *line);

@@ -56,7 +56,7 @@ void support_start(const struct tinyvm_options *options)
 
 void support_host(bool push)
 {
-	struct ka_host_options options = { .no_push = !push };
+	struct ka_host_options options = { .no_push = !push, .map_ram = true };
 
 	assert_ok(ka_host_open(&options, &t.host));
 }

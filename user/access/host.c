@@ -259,6 +259,7 @@ static int load_programs(struct ka_host *host, const struct ka_host_options *opt
 	if (vcpus > VCPUS_MAX)
 		return -EINVAL;
 	host->slot_count = vcpus;
+	host->map_ram = options->map_ram;
 	host->helper = helper_loaded();
 	if (host->probe.vendor == KA_VENDOR_VMX)
 		vmx_slots_find(host->uret_slots);

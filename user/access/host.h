@@ -7,6 +7,7 @@
 #include "kvmaccess.h"
 #include "kvmbpf/records.h"
 #include "push.h"
+#include "window.h"
 
 struct discover_bpf;
 struct snapshot_bpf;
@@ -39,6 +40,7 @@ struct host_vm {
 	struct host_vcpu *vcpus;        /* by id */
 	size_t memslot_count;
 	struct ka_memslot *memslots;    /* by GPA */
+	struct windows windows;         /* its memory, as far as it is mapped here */
 	struct ka_vm *handle;           /* the first that has it open, or NULL */
 	size_t queue_count;
 	struct request_queue *queues;   /* in the kernel; requests.c */
@@ -49,6 +51,7 @@ struct ka_host {
 	struct discover_bpf *discover;
 	struct snapshot_bpf *snapshot;
 	bool helper;                    /* its programs call the module kvmbpf_helper */
+	bool map_ram;                   /* maps the RAM that VMMs share */
 	uint8_t uret_slots[KVMBPF_URET_MSRS]; /* VMX */
 	struct writes_bpf *writes;      /* NULL without the module */
 	struct ring_buffer *writes_ring;

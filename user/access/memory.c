@@ -61,6 +61,33 @@ static int writable(const struct ka_memslot *slot)
 	return slot->flags & KVM_MEM_READONLY ? -EPERM : 0;
 }
 
+/* Where nothing is mapped that was seen before: -EREMOTE. */
+static int peek(const struct host_vm *vm, const struct ka_memslot *slot, uint64_t gpa, void *buf,
+		size_t len)
+{
+	return window_peek(vm, (size_t)(slot - vm->memslots), gpa - slot->gpa, buf, len);
+}
+
+void memory_seen(const struct host_vm *vm, uint64_t gpa, size_t len)
+{
+	const struct ka_memslot *slot;
+	uint64_t hva, left;
+
+	if (vm->windows.count && !memory_hva(vm, gpa, &hva, &left, &slot) && len <= left)
+		window_seen(vm, (size_t)(slot - vm->memslots), gpa - slot->gpa, len);
+}
+
+int memory_peek(const struct host_vm *vm, uint64_t gpa, void *buf, size_t len)
+{
+	const struct ka_memslot *slot;
+	uint64_t hva, left;
+	int err = memory_hva(vm, gpa, &hva, &left, &slot);
+
+	if (err || left < len)
+		return -EREMOTE;
+	return peek(vm, slot, gpa, buf, len);
+}
+
 static int copy(struct ka_vm *vm, uint64_t gpa, void *buf, size_t len, bool write)
 {
 	while (len) {
@@ -77,9 +104,12 @@ static int copy(struct ka_vm *vm, uint64_t gpa, void *buf, size_t len, bool writ
 			return err;
 		if (left > len)
 			left = len;
-		err = copy_piece(vm, hva, buf, left, write);
-		if (err)
-			return err;
+		if (write || peek(vm->vm, slot, gpa, buf, left)) {
+			err = copy_piece(vm, hva, buf, left, write);
+			if (err)
+				return err;
+			memory_seen(vm->vm, gpa, left);
+		}
 		buf = (char *)buf + left;
 		gpa += left;
 		len -= left;

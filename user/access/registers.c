@@ -174,7 +174,7 @@ static bool pull_complete(const struct ka_vm *vm)
 	return found->vcpu_count;
 }
 
-int registers_refresh(struct ka_vm *vm)
+static int refresh(struct ka_vm *vm)
 {
 	bool pulled = vm->pulled;
 	int err;
@@ -194,6 +194,15 @@ int registers_refresh(struct ka_vm *vm)
 			return err;
 	}
 	return vm->vm ? 0 : -EOWNERDEAD;
+}
+
+int registers_refresh(struct ka_vm *vm)
+{
+	int err = refresh(vm);
+
+	if (!err && vm->host->map_ram)
+		windows_refresh(vm->vm, vm->pulled_ns);
+	return err;
 }
 
 int ka_registers_read_all(struct ka_vm *vm, struct ka_registers *registers, size_t max,

@@ -262,9 +262,20 @@ static int part_slow(struct ka_vm *vm, struct part *part)
 	return memory_read(vm, walk.gpa + PAGE_OFFSET(part->gva), part->buf, part->len);
 }
 
+static void part_seen(const struct host_vm *vm, const struct part *part)
+{
+	if (!vm->windows.count)
+		return;
+	for (unsigned int i = 0; i < part->depth; i++)
+		memory_seen(vm, part->step[i].gpa, sizeof(part->step[i].entry));
+	if (part->buf)
+		memory_seen(vm, part->gpa, part->len);
+}
+
 static int part_finish(struct ka_vm *vm, struct part *part, size_t complete)
 {
 	if (part->queued && part->last <= complete && part_proven(part)) {
+		part_seen(vm->vm, part);
 		if (part->gva == part->piece->address)
 			part->piece->gpa = part->gpa;
 		return 0;
@@ -320,6 +331,26 @@ static void add_part(struct ka_vm *vm, struct part *part)
 	part->last = vm->batch->count;
 }
 
+static int peek_entry(void *ctx, __u64 gpa, void *buf, __u32 len)
+{
+	return memory_peek(ctx, gpa, buf, len);
+}
+
+/* Where all that it takes is mapped here. Else, and where it fails: false. */
+static bool read_mapped(const struct ka_vm *vm, struct ka_piece *piece, uint64_t done, size_t len)
+{
+	struct kvmbpf_paging_state state = paging_state(piece->paging);
+	struct kvmbpf_walk walk;
+
+	if (!vm->vm->windows.count ||
+	    kvmbpf_walk(&state, piece->address + done, peek_entry, vm->vm, &walk) ||
+	    (piece->buf && memory_peek(vm->vm, walk.gpa, (char *)piece->buf + done, len)))
+		return false;
+	if (!done)
+		piece->gpa = walk.gpa;
+	return true;
+}
+
 static int add_piece(struct ka_vm *vm, struct ka_piece *piece, struct part *parts, size_t *count)
 {
 	uint64_t done = 0;
@@ -329,6 +360,10 @@ static int add_piece(struct ka_vm *vm, struct ka_piece *piece, struct part *part
 		uint32_t len = in_page(piece->address + done, piece->len - done);
 		int err;
 
+		if (read_mapped(vm, piece, done, len)) {
+			done += len;
+			continue;
+		}
 		if (*count == BATCH_PARTS) {
 			err = flush(vm, parts, count);
 			if (err)

@@ -127,6 +127,7 @@ static void unwatch(struct ka_host *host, struct host_vm *vm)
 	bpf_map_delete_elem(bpf_map__fd(host->snapshot->maps.vms), &vm->kvm);
 	bpf_map_delete_elem(bpf_map__fd(host->snapshot->maps.budgets), &vm->kvm);
 	vm->dropped = 0;
+	windows_free(&vm->windows);
 	requests_release(host, vm);
 }
 

@@ -61,6 +61,10 @@ struct ka_vm {
 int memory_hva(const struct host_vm *vm, uint64_t gpa, uint64_t *ret_hva, uint64_t *ret_left,
 	       const struct ka_memslot **ret_slot);
 int memory_read(struct ka_vm *vm, uint64_t gpa, void *buf, size_t len);
+/* Without a system call; -EREMOTE: that cannot be. */
+int memory_peek(const struct host_vm *vm, uint64_t gpa, void *buf, size_t len);
+/* This was read, so that memory_peek() may from now on. */
+void memory_seen(const struct host_vm *vm, uint64_t gpa, size_t len);
 int memory_check_write(struct ka_vm *vm, uint64_t gpa, size_t len);
 
 /* translate.c */

@@ -686,7 +686,9 @@ static enum monitor_exit realtime_settle(struct monitor *monitor)
 
 static enum monitor_exit host_open(struct monitor *monitor)
 {
-	const struct ka_host_options options = { .pin_path = pin_path, .log = host_log };
+	const struct ka_host_options options = {
+		.map_ram = true, .pin_path = pin_path, .log = host_log
+	};
 	const struct ka_feature *push;
 	int r = ka_host_open(&options, &monitor->host);
 

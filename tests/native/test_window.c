@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/* RAM that the VMM shares, read through a mapping of our own. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "support.h"
+
+TestSuite(window, .fini = support_close, .timeout = TEST_TIMEOUT_S);
+
+enum { PAGE = 4096 };
+
+static const struct tinyvm_options shared = { .backing = TINYVM_MEMFD };
+static uint8_t copy[2 * PAGE], buf[2 * PAGE];
+
+/* Lines of our own maps with all of these words. */
+static size_t maps_count(const char *rights, const char *name)
+{
+	FILE *file = fopen("/proc/self/maps", "re");
+	char line[512];
+	size_t count = 0;
+
+	while (file && fgets(line, sizeof(line), file))
+		count += strstr(line, rights) && strstr(line, name);
+	if (file)
+		fclose(file);
+	return count;
+}
+
+static int read_piece(uint64_t gpa, void *data, uint32_t len)
+{
+	struct ka_piece piece = {
+		.paging = &t.paging, .address = gva(gpa), .buf = data, .len = len
+	};
+	int err = ka_readv(t.ka, &piece, 1);
+
+	if (!err && !piece.error)
+		assert_hex(piece.gpa, gpa);
+	return err ? err : piece.error;
+}
+
+/* A descriptor of the VMM's file, to be written to as the VMM could. */
+static int ram_open(void)
+{
+	char path[64], link[128], target[256];
+	struct dirent *entry;
+	DIR *fds;
+	int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", t.vm.pid);
+	fds = opendir(path);
+	while (fds && fd < 0 && (entry = readdir(fds))) {
+		ssize_t len;
+
+		snprintf(link, sizeof(link), "%s/%.20s", path, entry->d_name);
+		len = readlink(link, target, sizeof(target) - 1);
+		if (len > 0 && !strncmp(target, "/memfd:", 7))
+			fd = open(link, O_RDWR | O_CLOEXEC);
+	}
+	if (fds)
+		closedir(fds);
+	return fd;
+}
+
+Test(window, shared_memory_is_mapped_read_only)
+{
+	support_open(&shared, 0);
+	cr_assert_eq(maps_count("r--s", "memfd"), 1);
+	cr_assert_eq(maps_count("rw-s", "memfd"), 0);
+}
+
+Test(window, private_memory_is_not_mapped)
+{
+	support_open(&(struct tinyvm_options){ 0 }, 0);
+	cr_assert_eq(maps_count("r--s", "memfd"), 0);
+	assert_ok(read_piece(GUEST_SCRATCH, buf, PAGE));
+}
+
+MODE_TEST(window, every_read_is_fresh)
+{
+	support_open(&(struct tinyvm_options){ .backing = TINYVM_MEMFD, .mode = mode }, 0);
+	for (unsigned int seed = 0; seed < 4; seed++) {
+		pattern_poke(GUEST_SCRATCH, copy, sizeof(copy), seed);
+		assert_ok(read_piece(GUEST_SCRATCH + 5, buf, sizeof(buf) - 5));
+		cr_assert_arr_eq(buf, copy + 5, sizeof(buf) - 5);
+	}
+}
+
+Test(window, page_tables_are_walked_each_time)
+{
+	support_open(&shared, 0);
+	for (unsigned int i = 0; i < 4; i++) {
+		struct ka_piece piece = {
+			.paging = &t.paging, .address = window_gva(0), .buf = buf, .len = PAGE
+		};
+		uint64_t gpa = GUEST_SCRATCH + (i & 1) * PAGE;
+
+		pattern_poke(gpa, copy, PAGE, i);
+		window_set(0, gpa | 3);
+		assert_ok(ka_readv(t.ka, &piece, 1));
+		assert_ok(piece.error);
+		assert_hex(piece.gpa, gpa);
+		cr_assert_arr_eq(buf, copy, PAGE);
+	}
+	window_set(0, 0);
+	assert_rc(ka_gva_read(t.ka, &t.paging, window_gva(0), buf, 1), -EFAULT);
+}
+
+Test(window, a_file_that_shrinks_fails_the_read_and_nothing_else)
+{
+	int fd;
+
+	support_open(&shared, 0);
+	assert_ok(read_piece(GUEST_SCRATCH, buf, PAGE));
+	assert_ok(read_piece(GUEST_SCRATCH, buf, PAGE));
+	fd = ram_open();
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(ftruncate(fd, 0), 0);
+	assert_rc(read_piece(GUEST_SCRATCH, buf, PAGE), -ENXIO);
+	assert_rc(read_piece(GUEST_SCRATCH, buf, PAGE), -ENXIO);
+	close(fd);
+}
+
+Test(window, memory_goes_with_its_vm)
+{
+	support_open(&shared, 0);
+	assert_ok(read_piece(GUEST_SCRATCH, buf, PAGE));
+	tinyvm_kill(&t.vm);
+	assert_rc(ka_gpa_read(t.ka, GUEST_SCRATCH, buf, 8), -EOWNERDEAD);
+	cr_assert_eq(maps_count("r--s", "memfd"), 0);
+}
+
+Test(window, a_slot_that_moves_is_read_where_it_is)
+{
+	struct tinyvm_slot slot;
+
+	support_open(&(struct tinyvm_options){ .backing = TINYVM_MEMFD, .slots = 2 }, 0);
+	slot = t.vm.slot[1];
+	pattern_poke(slot.gpa, copy, PAGE, 7);
+	assert_ok(ka_gpa_read(t.ka, slot.gpa, buf, PAGE));
+	assert_ok(tinyvm_set_slot(&t.vm, &(struct tinyvm_slot){ .id = slot.id }));
+	assert_rc(ka_gpa_read(t.ka, slot.gpa, buf, PAGE), -ENXIO);
+	slot.gpa += 64 << 20;
+	assert_ok(tinyvm_set_slot(&t.vm, &slot));
+	memset(buf, 0, PAGE);
+	assert_ok(ka_gpa_read(t.ka, slot.gpa, buf, PAGE));
+	cr_assert_arr_eq(buf, copy, PAGE);
+}
