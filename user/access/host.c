@@ -19,6 +19,7 @@
 #include "host.h"
 #include "pins.h"
 #include "requests.h"
+#include "vm.h"
 #include "vmx.h"
 #include "writes.h"
 
@@ -306,7 +307,8 @@ static int map_states(struct ka_host *host)
 	if (err)
 		return err;
 	host->slot_used = calloc(host->slot_count, 1);
-	return host->slot_used ? 0 : -ENOMEM;
+	host->batch = calloc(1, sizeof(*host->batch));
+	return host->slot_used && host->batch ? 0 : -ENOMEM;
 }
 
 static int host_init(struct ka_host *host, const struct ka_host_options *options)
@@ -350,6 +352,7 @@ static void host_free(struct ka_host *host)
 	if (host->pulls)
 		munmap(host->pulls, PULLS_SIZE);
 	free(host->slot_used);
+	free(host->batch);
 	detach_all(host);
 	bpf_link__destroy(host->discover_link);
 	discover_bpf__destroy(host->discover);

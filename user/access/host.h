@@ -13,6 +13,7 @@ struct discover_bpf;
 struct snapshot_bpf;
 struct writes_bpf;
 struct requests;
+struct batch;
 struct request_queue;
 struct ring_buffer;
 
@@ -51,6 +52,7 @@ struct ka_host {
 	struct discover_bpf *discover;
 	struct snapshot_bpf *snapshot;
 	bool helper;                    /* its programs call the module kvmbpf_helper */
+	struct batch *batch;            /* of the reads of all VMs */
 	bool map_ram;                   /* maps the RAM that VMMs share */
 	uint8_t uret_slots[KVMBPF_URET_MSRS]; /* VMX */
 	struct writes_bpf *writes;      /* NULL without the module */

@@ -6,6 +6,7 @@
  * in the same system call as the data, before it.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 
@@ -143,19 +144,45 @@ struct part {
 enum { BATCH_PARTS = 128, IOVECS_PER_PART = KVMBPF_WALK_LEVELS + 1 };
 _Static_assert(BATCH_PARTS * IOVECS_PER_PART <= BATCH_PIECES, "a batch of parts must fit");
 
+/* It begins small; a VM whose pages are in each other's way gets more. What was known goes. */
+static int translations_grow(struct ka_vm *vm)
+{
+	size_t count = vm->translations ? vm->translation_count * 2 : TRANSLATIONS_MIN;
+	struct translation *translations = calloc(count, sizeof(*translations));
+
+	if (!translations)
+		return -ENOMEM;
+	free(vm->translations);
+	vm->translations = translations;
+	vm->translation_count = count;
+	vm->collisions = 0;
+	return 0;
+}
+
 static struct translation *cached(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva)
 {
 	uint64_t page = gva / PAGE_SIZE;
 	/* Fibonacci hashing: neighbours spread over the table. */
 	size_t index = (page * 0x9e3779b97f4a7c15ULL) >> 54;
-	struct translation *entry = &vm->translations[index & (TRANSLATIONS - 1)];
+	struct translation *entry = &vm->translations[index & (vm->translation_count - 1)];
 
 	if (entry->valid && (entry->page != page || entry->paging.mode != paging->mode ||
-			     entry->paging.pse != paging->pse || entry->paging.nx != paging->nx))
+			     entry->paging.pse != paging->pse || entry->paging.nx != paging->nx)) {
 		entry->valid = false;
+		vm->collisions++;
+	}
 	entry->page = page;
 	entry->paging = *paging;
 	return entry;
+}
+
+/* Before a batch: what it has from the table must stay until it is read. */
+static int translations_prepare(struct ka_vm *vm)
+{
+	if (vm->translations && (vm->collisions < 2 * vm->translation_count ||
+				 vm->translation_count == TRANSLATIONS_MAX))
+		return 0;
+	return translations_grow(vm) && !vm->translations ? -ENOMEM : 0;
 }
 
 static void batch_clear(struct batch *batch)
@@ -167,7 +194,7 @@ static void batch_clear(struct batch *batch)
 
 static int batch_add(struct ka_vm *vm, uint64_t gpa, void *buf, size_t len)
 {
-	struct batch *batch = vm->batch;
+	struct batch *batch = vm->host->batch;
 	const struct ka_memslot *slot;
 	uint64_t hva, left;
 	int err;
@@ -190,7 +217,7 @@ static int batch_add(struct ka_vm *vm, uint64_t gpa, void *buf, size_t len)
  */
 static int queue_entry(struct ka_vm *vm, struct part *part, unsigned int i, uint32_t size)
 {
-	struct batch *batch = vm->batch;
+	struct batch *batch = vm->host->batch;
 	struct batch_entry *known =
 		&batch->entry[(part->step[i].gpa / sizeof(uint64_t)) % BATCH_ENTRIES];
 	int err;
@@ -298,7 +325,7 @@ static size_t iovecs_complete(const struct batch *batch, size_t bytes)
 
 static int flush(struct ka_vm *vm, struct part *parts, size_t *count)
 {
-	struct batch *batch = vm->batch;
+	struct batch *batch = vm->host->batch;
 	size_t complete = 0;
 	ssize_t bytes;
 
@@ -328,7 +355,7 @@ static void add_part(struct ka_vm *vm, struct part *part)
 {
 	part->translation = cached(vm, part->piece->paging, part->gva);
 	part->queued = part->translation->valid && !queue_part(vm, part);
-	part->last = vm->batch->count;
+	part->last = vm->host->batch->count;
 }
 
 static int peek_entry(void *ctx, __u64 gpa, void *buf, __u32 len)
@@ -364,11 +391,11 @@ static int add_piece(struct ka_vm *vm, struct ka_piece *piece, struct part *part
 			done += len;
 			continue;
 		}
-		if (*count == BATCH_PARTS) {
-			err = flush(vm, parts, count);
-			if (err)
-				return err;
-		}
+		err = *count == BATCH_PARTS ? flush(vm, parts, count) : 0;
+		if (!err && !*count)
+			err = translations_prepare(vm);
+		if (err)
+			return err;
 		parts[*count] = (struct part){
 			.piece = piece,
 			.gva = piece->address + done,
@@ -389,7 +416,7 @@ int ka_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count)
 
 	if (!vm->vm)
 		return -EOWNERDEAD;
-	batch_clear(vm->batch);
+	batch_clear(vm->host->batch);
 	for (size_t i = 0; i < count && !err; i++) {
 		pieces[i].error = 0;
 		pieces[i].gpa = pieces[i].address;

@@ -155,7 +155,6 @@ static void handle_free(struct ka_vm *vm)
 {
 	requests_forget(vm);
 	free(vm->translations);
-	free(vm->batch);
 	free(vm);
 }
 
@@ -163,28 +162,23 @@ static int open_found(struct ka_host *host, struct host_vm *found, unsigned int 
 		      struct ka_vm **ret_vm)
 {
 	struct ka_vm *vm = calloc(1, sizeof(*vm));
-	int err = -ENOMEM;
+	int err;
 
 	if (!vm)
-		return err;
+		return -ENOMEM;
 	vm->host = host;
 	vm->info = found->info;
 	vm->flags = flags;
-	vm->translations = calloc(TRANSLATIONS, sizeof(*vm->translations));
-	vm->batch = calloc(1, sizeof(*vm->batch));
-	if (!vm->translations || !vm->batch)
-		goto fail;
 	err = host_vm_watch(host, found);
-	if (err)
-		goto fail;
+	if (err) {
+		handle_free(vm);
+		return err;
+	}
 	vm->vm = found;
 	vm->next = found->handle;
 	found->handle = vm;
 	*ret_vm = vm;
 	return 0;
-fail:
-	handle_free(vm);
-	return err;
 }
 
 int ka_open_key(struct ka_host *host, uint64_t key, unsigned int flags, struct ka_vm **ret_vm)

@@ -8,7 +8,8 @@
 #include "kvmbpf/pagewalk.h"
 
 enum {
-	TRANSLATIONS = 1024,     /* entries of the cache: a power of two */
+	TRANSLATIONS_MIN = 32,   /* entries of the cache at first: a power of two */
+	TRANSLATIONS_MAX = 1024,
 	BATCH_PIECES = 1000,     /* below IOV_MAX, which bounds one process_vm_readv() */
 	BATCH_ENTRIES = 64,
 };
@@ -47,8 +48,9 @@ struct ka_vm {
 	unsigned int flags;
 	uint64_t pulled_ns;      /* when the last pull began, CLOCK_MONOTONIC */
 	bool pulled;             /* with others, and not looked at yet */
-	struct translation *translations;
-	struct batch *batch;
+	struct translation *translations; /* NULL until one is needed */
+	size_t translation_count;
+	size_t collisions;       /* since it has that size: pages that took another one's place */
 	uint64_t root;           /* of the kernel's page tables, where CR3 is not read; 0: not found */
 	unsigned int searches;   /* of the whole memory for the kernel, in vain */
 	bool tracks;             /* has the VM's tracker */

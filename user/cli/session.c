@@ -21,7 +21,7 @@ int cli_open_host(struct cli *cli)
 {
 	/* A single look needs nothing pushed, and costs the guests nothing this way. */
 	const struct ka_host_options options = {
-		.no_push = true, .log = cli->verbose ? log_line : NULL,
+		.no_push = true, .map_ram = true, .log = cli->verbose ? log_line : NULL,
 	};
 	int err = ka_host_open(&options, &cli->host);
 
