@@ -18,6 +18,7 @@ static uint8_t *memory;
 static struct ka_memslot slots[2];
 static struct host_vm host_vm;
 static struct batch batch;
+static struct ka_host host;
 static struct ka_vm vm;
 
 static uint64_t found[FOUND_MAX];
@@ -39,7 +40,8 @@ static void setup(void)
 	cr_assert(memory != MAP_FAILED);
 	slots[0] = (struct ka_memslot){ .gpa = 0, .size = PAGES * PAGE, .hva = (uint64_t)memory };
 	host_vm = (struct host_vm){ .memslots = slots, .memslot_count = 1 };
-	vm = (struct ka_vm){ .vm = &host_vm, .batch = &batch };
+	host = (struct ka_host){ .batch = &batch };
+	vm = (struct ka_vm){ .host = &host, .vm = &host_vm };
 	vm.info.pid = getpid();
 	answer = -ENODATA;
 	found_count = 0;

@@ -30,6 +30,7 @@ static uint8_t *memory;
 static struct ka_memslot slot;
 static struct host_vm host_vm;
 static struct batch batch;
+static struct ka_host host;
 static struct ka_vm vm;
 static struct ka_registers registers;
 
@@ -52,8 +53,8 @@ static void setup(void)
 	cr_assert(memory != MAP_FAILED);
 	slot = (struct ka_memslot){ .gpa = 0, .size = BYTES, .hva = (uint64_t)memory };
 	host_vm = (struct host_vm){ .memslots = &slot, .memslot_count = 1 };
-	vm = (struct ka_vm){ .vm = &host_vm, .batch = &batch };
-	vm.translations = calloc(TRANSLATIONS, sizeof(*vm.translations));
+	host = (struct ka_host){ .batch = &batch };
+	vm = (struct ka_vm){ .host = &host, .vm = &host_vm };
 	vm.info.pid = getpid();
 	registers = (struct ka_registers){ .flags = KA_REGISTERS_NO_VMCS,
 					   .cr0 = 0x80010033,

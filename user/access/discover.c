@@ -353,6 +353,7 @@ static int merge_one(struct ka_host *host, const struct scan *scan,
 		return err;
 	vm->ready = vm->memslot_count && vm->vcpu_count &&
 		    record->online_vcpus == record->created_vcpus;
+	host->news |= vm->ready && !vm->announced;
 	return vm->handle ? host_vm_watch(host, vm) : 0;
 }
 

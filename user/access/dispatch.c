@@ -263,13 +263,14 @@ static void announce(struct ka_host *host)
 {
 	struct host_vm *vm;
 
-	while ((vm = unannounced(host))) {
+	while (host->news && (vm = unannounced(host))) {
 		struct ka_vm_info info = vm->info;
 
 		vm->announced = true;
 		if (host->events->vm_appeared)
 			host->events->vm_appeared(host->events_ctx, &info);
 	}
+	host->news = false;
 	while (host->gone_count) {
 		uint64_t key = host->gone[--host->gone_count];
 

@@ -78,6 +78,7 @@ struct ka_host {
 	uint64_t rescan_ns;             /* the timer's present period */
 	pid_t young[YOUNG_MAX];         /* processes that created VMs, to be scanned again */
 	size_t young_count;
+	bool news;                      /* a VM may be ready that was not announced */
 	bool young_all;                 /* scan all: more of them, or they are not known */
 	uint64_t *gone;                 /* keys of announced VMs that ended, not yet told */
 	size_t gone_count;

@@ -217,6 +217,13 @@ static bool gate_outside_text(const struct guest *guest, unsigned int vector)
 	return guest->outside_text[vector / 8] >> vector % 8 & 1;
 }
 
+static bool any_outside_text(const struct guest *guest)
+{
+	static const uint8_t none[sizeof(guest->outside_text)];
+
+	return memcmp(guest->outside_text, none, sizeof(none));
+}
+
 static void judge_gates(struct look *look, const struct guest_vcpu *vcpu, int key_vcpu)
 {
 	struct object_key object = { .check = CHECK_IDT,
@@ -226,18 +233,19 @@ static void judge_gates(struct look *look, const struct guest_vcpu *vcpu, int ke
 	struct view observed = vcpu->idt;
 	uint32_t len = common_length(&vcpu->idt_expected, &vcpu->idt);
 	uint16_t index[KA_IDT_MAX * 2];
-	size_t count;
+	size_t count = 0;
 
 	observed.bytes = idt_reader(look->guest, vcpu)->idt.bytes;
-	count = idt_differences(vcpu->long_mode, vcpu->idt_expected.bytes, observed.bytes, len,
-				index, array_size(index));
+	if (memcmp(vcpu->idt_expected.bytes, observed.bytes, len))
+		count = idt_differences(vcpu->long_mode, vcpu->idt_expected.bytes, observed.bytes,
+					len, index, array_size(index));
 	for (size_t i = 0; i < count; i++) {
 		object.index = index[i];
 		judge_entry(look, vcpu, &object, size, size, &vcpu->idt_expected, &observed, false);
 	}
 	/* Those that were wrong from the start, where they are as they were. A copy of them that
 	 * one vCPU was led to is not told again: that it was led there is. */
-	if (key_vcpu != OBJECT_SHARED && vcpu->idt_shared)
+	if ((key_vcpu != OBJECT_SHARED && vcpu->idt_shared) || !any_outside_text(look->guest))
 		return;
 	for (unsigned int vector = 0; vector < len / size && vector < KA_IDT_MAX; vector++) {
 		if (next < count && index[next] == vector) {
@@ -286,13 +294,14 @@ static void judge_table(struct look *look, const struct guest_vcpu *vcpu, int t)
 				     .vcpu = OBJECT_SHARED };
 	unsigned int size = table->where.entry_size;
 	uint16_t index[KA_SYSCALLS_MAX];
-	size_t count;
+	size_t count = 0;
 
 	judge_place(look, vcpu, &object, &table->expected, &table->observed);
 	object.kind = OBJECT_SYSCALL_ENTRY;
-	count = syscall_differences(size, table->expected.bytes, table->observed.bytes,
-				    common_length(&table->expected, &table->observed), index,
-				    array_size(index));
+	if (!view_same_bytes(&table->expected, &table->observed))
+		count = syscall_differences(size, table->expected.bytes, table->observed.bytes,
+					    common_length(&table->expected, &table->observed),
+					    index, array_size(index));
 	for (size_t i = 0; i < count; i++) {
 		object.index = index[i];
 		judge_entry(look, vcpu, &object, size, size, &table->expected, &table->observed,

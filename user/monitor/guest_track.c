@@ -40,6 +40,9 @@ static void off(struct guest *guest, enum check_id check, const char *reason)
 	struct tracking *tracking = &guest->tracking[check];
 
 	tracking->state = TRACKING_OFF;
+	/* Nearly always it is off for the same reason as before. */
+	if (!strcmp(tracking->reason, reason))
+		return;
 	snprintf(tracking->reason, sizeof(tracking->reason), "%s", reason);
 }
 
