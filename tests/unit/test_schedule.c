@@ -116,3 +116,17 @@ Test(schedule, a_turn_that_lost_its_guests_takes_new_ones)
 	add(1, BEGIN + 10 * INTERVAL + 7);
 	cr_assert_eq(schedule_next(&schedule), BEGIN + 11 * INTERVAL);
 }
+
+Test(schedule, another_interval_holds_from_then_on)
+{
+	struct turn *turn;
+
+	add(3, BEGIN);
+	schedule_change(&schedule, 2 * INTERVAL, BEGIN + 100);
+	cr_assert_eq(schedule_next(&schedule), BEGIN + 100);
+	turn = schedule_begin(&schedule, BEGIN + 100);
+	cr_assert_not_null(turn);
+	cr_assert_eq(turn->left, 3);
+	schedule_end(&schedule, turn, BEGIN + 101);
+	cr_assert_eq(schedule_next(&schedule), BEGIN + 100 + 2 * INTERVAL);
+}

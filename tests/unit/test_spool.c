@@ -201,3 +201,29 @@ Test(spool, without_a_file_lines_wait_in_memory)
 	spool_delivered(spool, one, at);
 	expect_none(one, 0);
 }
+
+Test(spool, a_sink_that_is_removed_takes_nothing_of_the_others)
+{
+	struct spool_counters counters;
+	struct spool_queue queue;
+	unsigned int again;
+	uint64_t at = 0;
+
+	spool_start(1 << 20);
+	add("for both", SEVERITY_INFO, 1ull << one | 1ull << two);
+	add("for one", SEVERITY_INFO, 1ull << one);
+	cr_assert_eq(spool_commit(spool), 0);
+	add("for one, in memory", SEVERITY_INFO, 1ull << one);
+	cr_assert_eq(spool_sink_remove(spool, one), 0);
+	spool_counters(spool, &counters);
+	cr_assert_eq(counters.lines, 1);
+	expect_next(two, &at, "for both");
+	cr_assert_eq(spool_sink_add(spool, "one", true, &again), 0);
+	expect_none(again, 0);
+	spool_queue(spool, again, &queue);
+	cr_assert_eq(queue.lines, 0);
+	spool_delivered(spool, two, at);
+	cr_assert_eq(spool_commit(spool), 0);
+	spool_counters(spool, &counters);
+	cr_assert_eq(counters.lines, 0);
+}

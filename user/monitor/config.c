@@ -12,6 +12,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #include <yaml.h>
 
 struct config_set {
+	unsigned int holders;
 	char **files;
 	struct config **parts; /* what libcyaml made of each; NULL: nothing in it */
 	size_t count;
@@ -286,13 +288,16 @@ static int part_load(const char *file, struct config **ret_part,
 	cyaml_config_t with_log = cyaml;
 	struct config *part = NULL;
 	cyaml_err_t err;
-	int r;
+	int r, fd;
 
-	if (access(file, R_OK) < 0) {
+	/* Not access(), which knows nothing of the capabilities that another user than root has. */
+	fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0) {
 		r = -errno;
 		snprintf(error, CONFIG_ERROR_MAX, "%s: %s", file, strerror(-r));
 		return r;
 	}
+	close(fd);
 	with_log.log_fn = on_complaint;
 	with_log.log_ctx = &complaint;
 	err = cyaml_load_file(file, &with_log, &config_schema, (cyaml_data_t **)&part, NULL);
@@ -443,6 +448,7 @@ int config_load(const char *prefix, const char *file, struct config_set **ret_se
 	ret_error[0] = '\0';
 	if (!set)
 		return -ENOMEM;
+	set->holders = 1;
 	if (file) {
 		r = part_add(set, file, ret_error);
 	} else {
@@ -466,9 +472,15 @@ int config_load(const char *prefix, const char *file, struct config_set **ret_se
 	return 0;
 }
 
+struct config_set *config_ref(struct config_set *set)
+{
+	set->holders++;
+	return set;
+}
+
 void config_free(struct config_set *set)
 {
-	if (!set)
+	if (!set || --set->holders)
 		return;
 	for (size_t i = 0; i < set->count; i++) {
 		cyaml_free(&cyaml, &config_schema, set->parts[i], 0);
@@ -489,6 +501,22 @@ const char *const *config_files(const struct config_set *set, size_t *ret_count)
 {
 	*ret_count = set->count;
 	return (const char *const *)set->files;
+}
+
+bool config_sink_same(const struct config_sink *a, const struct config_sink *b)
+{
+	char *text[2] = { NULL, NULL };
+	size_t len[2] = { 0, 0 };
+	bool same;
+
+	same = cyaml_save_data(&text[0], &len[0], &cyaml, &config_sink_schema, (void *)a, 0) ==
+		       CYAML_OK &&
+	       cyaml_save_data(&text[1], &len[1], &cyaml, &config_sink_schema, (void *)b, 0) ==
+		       CYAML_OK &&
+	       len[0] == len[1] && !memcmp(text[0], text[1], len[0]);
+	free(text[0]);
+	free(text[1]);
+	return same;
 }
 
 int config_text(const struct config_set *set, char **ret_text)

@@ -118,6 +118,8 @@ enum { CONFIG_ERROR_MAX = 1024 };
  */
 int config_load(const char *prefix, const char *file, struct config_set **ret_set,
 		char ret_error[static CONFIG_ERROR_MAX]);
+/* One more that holds it; each is to free it. */
+struct config_set *config_ref(struct config_set *set);
 void config_free(struct config_set *set);
 
 /* All files as one. */
@@ -126,6 +128,9 @@ const struct config *config_merged(const struct config_set *set);
 const char *const *config_files(const struct config_set *set, size_t *ret_count);
 /* As one file; the caller frees it. */
 int config_text(const struct config_set *set, char **ret_text);
+
+/* Do both say the same? */
+bool config_sink_same(const struct config_sink *a, const struct config_sink *b);
 
 /* "64KiB", "10MiB", "1GiB". -EINVAL: not a size, -ERANGE: under 64 KiB or over 1 TiB. */
 int size_parse(const char *text, uint64_t *ret_bytes);

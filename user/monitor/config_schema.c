@@ -130,6 +130,10 @@ static const cyaml_schema_value_t sink = {
 	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct config_sink, sink_fields),
 };
 
+const cyaml_schema_value_t config_sink_schema = {
+	CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct config_sink, sink_fields),
+};
+
 static const cyaml_strval_t levels[] = {
 	{ "off", CONFIG_CHECK_OFF },   { "info", SEVERITY_INFO }, { "low", SEVERITY_LOW },
 	{ "medium", SEVERITY_MEDIUM }, { "high", SEVERITY_HIGH }, { "critical", SEVERITY_CRITICAL },

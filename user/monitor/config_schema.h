@@ -5,6 +5,7 @@
 
 #include <cyaml/cyaml.h>
 
+extern const cyaml_schema_value_t config_sink_schema;
 extern const cyaml_schema_value_t config_schema;
 
 #endif

@@ -64,6 +64,21 @@ int guest_new(const struct watch *watch, struct ka_vm *vm, struct guest **ret_gu
 	return 0;
 }
 
+void guest_configure(struct guest *guest)
+{
+	const struct policy before = guest->policy;
+	bool audits_same;
+
+	policy_find(guest->watch->config, &guest->info, &guest->policy);
+	audits_same = !memcmp(before.off + VCPU_CHECKS, guest->policy.off + VCPU_CHECKS,
+			      AUDITS * sizeof(before.off[0]));
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		for (int check = 0; check < VCPU_CHECKS; check++)
+			guest->vcpus[i].coverage[check].off = guest->policy.off[check];
+	if (!audits_same)
+		guest_audits_drop(guest);
+}
+
 void guest_free(struct guest *guest)
 {
 	if (!guest)

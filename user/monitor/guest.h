@@ -210,6 +210,8 @@ struct guest {
 /* Takes the VM over, also on failure. */
 int guest_new(const struct watch *watch, struct ka_vm *vm, struct guest **ret_guest);
 void guest_free(struct guest *guest);
+/* Takes its policy from watch->config anew. */
+void guest_configure(struct guest *guest);
 
 /* One look at everything. -EOWNERDEAD: the VM is gone. Other failures are states of checks. */
 int guest_cycle(struct guest *guest);

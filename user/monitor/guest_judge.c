@@ -71,6 +71,9 @@ static void look_sweep_scope(struct look *look, const struct finding_scope *scop
 {
 	struct finding finding;
 
+	/* Switched off meanwhile: nobody has looked, so that it is open still. */
+	if (look->guest->policy.off[scope->check])
+		return;
 	while (finding_sweep(&look->guest->findings, scope, &finding))
 		report_restored(look->guest, &finding, "baseline", look->real_ns, look->mono_ns);
 }

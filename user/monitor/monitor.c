@@ -68,6 +68,7 @@ struct pending {
 
 struct monitor {
 	const struct options *options;
+	struct options *reloaded; /* the same, if they are not those of the start */
 	struct watch watch;
 	struct event_stream stream;
 	struct health health;
@@ -575,6 +576,72 @@ static int on_terminate(sd_event_source *source, const struct signalfd_siginfo *
 	return 0;
 }
 
+/* Those that are wanted now and were not before, and the other way round. */
+static void guests_select(struct monitor *monitor)
+{
+	_cleanup_free_ struct ka_vm_info *vms = NULL;
+	size_t count = 0;
+
+	for (size_t i = monitor->count; i-- > 0;) {
+		struct guest *guest = monitor->guests[i];
+
+		if (options_select(monitor->options, &guest->info))
+			guest_configure(guest);
+		else
+			guest_remove(monitor, guest, "deselected");
+	}
+	if (ka_list(monitor->host, &vms, &count) < 0)
+		log_warning("VMs that are to be watched now are not looked for: start the monitor anew");
+	for (size_t i = 0; i < count; i++)
+		guest_appeared(monitor, vms[i].key);
+}
+
+static enum monitor_exit publish_start(struct monitor *monitor);
+
+/* Nothing of it fails any more. */
+static void options_apply(struct monitor *monitor, struct options *fresh)
+{
+	const struct config *before = monitor->options->config;
+
+	options_tell_late(monitor->options, fresh);
+	monitor->options = fresh;
+	monitor->watch.config = fresh->config;
+	if (monitor->watch.interval_ns != fresh->interval_ns)
+		schedule_change(&monitor->schedule, fresh->interval_ns, clock_mono());
+	monitor->watch.interval_ns = fresh->interval_ns;
+	guests_select(monitor);
+	share_budget(monitor);
+	if (!publish_same(before, fresh->config)) {
+		publish_free(monitor->publish);
+		monitor->publish = NULL;
+		publish_start(monitor);
+	}
+	if (monitor->reloaded)
+		options_deinit(monitor->reloaded);
+	free(monitor->reloaded);
+	monitor->reloaded = fresh;
+}
+
+static int reload(struct monitor *monitor)
+{
+	struct options *fresh = calloc(1, sizeof(*fresh));
+	int r = fresh ? options_reload(monitor->options, fresh) : -ENOMEM;
+
+	if (!r) {
+		r = sinks_reload(monitor->outputs, fresh->configs, fresh->output, fresh->pretty);
+		if (r < 0)
+			options_deinit(fresh);
+	}
+	if (r < 0) {
+		log_error("the configuration is not taken up: the one before stays in force");
+		free(fresh);
+		return r;
+	}
+	options_apply(monitor, fresh);
+	log_info("the configuration is taken up");
+	return 0;
+}
+
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
 {
 	struct monitor *monitor = ctx;
@@ -585,26 +652,52 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *inf
 		 (unsigned long long)(clock_mono() / NS_PER_US));
 	sd_notify(0, text);
 	outputs_reopen(monitor->outputs);
-	sd_notify(0, "READY=1");
+	sd_notify(0, reload(monitor) < 0 ? "READY=1\nSTATUS=The new configuration is wrong: the one "
+					   "before is in force"
+					 : "READY=1\nSTATUS=Watching");
+	return 0;
+}
+
+static int on_reopen(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
+{
+	struct monitor *monitor = ctx;
+
+	(void)source, (void)info;
+	outputs_reopen(monitor->outputs);
+	return 0;
+}
+
+static int on_dump(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
+{
+	struct monitor *monitor = ctx;
+	struct health_view view = health_view(monitor);
+
+	(void)source, (void)info;
+	status_log(&monitor->health, &view);
+	tell_health(monitor, NULL);
 	return 0;
 }
 
 static int signals_watch(struct monitor *monitor)
 {
+	static const struct {
+		int number;
+		sd_event_signal_handler_t handler;
+	} signals[] = {
+		{ SIGTERM, on_terminate }, { SIGINT, on_terminate }, { SIGHUP, on_hangup },
+		{ SIGUSR1, on_reopen },	   { SIGUSR2, on_dump },
+	};
 	sigset_t set;
-	int r;
+	int r = 0;
 
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
+	for (size_t i = 0; i < array_size(signals); i++)
+		sigaddset(&set, signals[i].number);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	r = sd_event_add_signal(monitor->event, NULL, SIGTERM, on_terminate, monitor);
-	if (r >= 0)
-		r = sd_event_add_signal(monitor->event, NULL, SIGINT, on_terminate, monitor);
-	if (r >= 0)
-		r = sd_event_add_signal(monitor->event, NULL, SIGHUP, on_hangup, monitor);
+	for (size_t i = 0; r >= 0 && i < array_size(signals); i++)
+		r = sd_event_add_signal(monitor->event, NULL, signals[i].number,
+					signals[i].handler, monitor);
 	return r < 0 ? r : 0;
 }
 
@@ -789,7 +882,7 @@ static enum monitor_exit events_start(struct monitor *monitor)
 		return MONITOR_FAILURE;
 	}
 	if (outputs_new(monitor->event, reader_gone, monitor, &monitor->outputs) < 0 ||
-	    sinks_start(monitor->outputs, options->config, options->output, options->pretty) < 0)
+	    sinks_start(monitor->outputs, options->configs, options->output, options->pretty) < 0)
 		return MONITOR_FAILURE;
 	monitor->stream.write = stream_write;
 	monitor->stream.ctx = monitor;
@@ -892,6 +985,9 @@ static void monitor_deinit(struct monitor *monitor)
 	references_free(monitor->watch.references);
 	store_close(monitor->store);
 	sd_event_unref(monitor->event);
+	if (monitor->reloaded)
+		options_deinit(monitor->reloaded);
+	free(monitor->reloaded);
 }
 
 enum monitor_exit monitor_run(const struct options *options)

@@ -2,6 +2,7 @@
 /* Parses the command line with argp. */
 #include "options.h"
 
+#include "cleanup.h"
 #include "clock.h"
 #include "duration.h"
 #include "log.h"
@@ -10,6 +11,7 @@
 
 #include <argp.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,11 +118,13 @@ static void budget_parse(const char *text, struct argp_state *state, struct opti
 	}
 }
 
-static void protect_parse(char *text, struct argp_state *state, struct options *options)
+static void protect_parse(const char *text, struct argp_state *state, struct options *options)
 {
-	char *word, *rest = text;
+	char copy[64], *word, *rest = copy;
 	enum check_id check;
 
+	/* Not in place: the command line is read again with the configuration. */
+	snprintf(copy, sizeof(copy), "%s", text);
 	while ((word = strsep(&rest, ","))) {
 		if (!check_protectable(word, &check))
 			argp_error(state, "--protect %s: not syscall or idt", word);
@@ -238,7 +242,8 @@ static int options_configure(struct options *options)
 	int r = config_load("", options->config_file, &options->configs, error);
 
 	if (r < 0) {
-		log_error("configuration: %s", error[0] ? error : strerror(-r));
+		log_error("configuration: %s%s", error[0] ? error : strerror(-r),
+			  r == -EACCES ? ": the monitor's user must be allowed to read it" : "");
 		return r;
 	}
 	config = config_merged(options->configs);
@@ -273,7 +278,7 @@ int options_parse(int argc, char **argv, struct options *ret_options)
 		       "could "
 		       "look. See kvmbpf-monitor(8).",
 	};
-	struct options options = { 0 };
+	struct options options = { .argc = argc, .argv = argv };
 	int r;
 
 	argp_err_exit_status = EXIT_USAGE;
@@ -286,6 +291,55 @@ int options_parse(int argc, char **argv, struct options *ret_options)
 	}
 	*ret_options = options;
 	return 0;
+}
+
+int options_reload(const struct options *running, struct options *ret_options)
+{
+	return options_parse(running->argc, running->argv, ret_options);
+}
+
+static bool text_same(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+static bool files_same(const struct string_list *a, const struct string_list *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (strcmp(a->items[i], b->items[i]))
+			return false;
+	return true;
+}
+
+static bool spool_same(const struct config_spool *a, const struct config_spool *b)
+{
+	static const struct config_spool none;
+
+	a = a ? a : &none;
+	b = b ? b : &none;
+	return text_same(a->path, b->path) && text_same(a->max_size, b->max_size);
+}
+
+void options_tell_late(const struct options *running, const struct options *fresh)
+{
+	const struct {
+		const char *key;
+		bool same;
+	} keys[] = {
+		{ "store", text_same(running->store, fresh->store) },
+		{ "user", text_same(running->user, fresh->user) },
+		{ "vmlinux", files_same(&running->symbol_files, &fresh->symbol_files) },
+		{ "realtime", running->realtime == fresh->realtime },
+		{ "protect", !memcmp(running->protect, fresh->protect, sizeof(fresh->protect)) },
+		{ "spool", spool_same(running->config->spool, fresh->config->spool) },
+	};
+
+	for (size_t i = 0; i < array_size(keys); i++)
+		if (!keys[i].same)
+			log_warning("configuration: %s is taken up at the next start only",
+				    keys[i].key);
 }
 
 void options_deinit(struct options *options)

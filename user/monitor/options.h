@@ -28,6 +28,8 @@ struct options {
 	enum { REALTIME_AUTO, REALTIME_ON, REALTIME_OFF } realtime;
 	bool protect[CHECKS];
 	unsigned int verbose;
+	int argc;
+	char **argv;
 	struct config_set *configs;
 	const struct config *config; /* what the command line leaves to it */
 };
@@ -37,6 +39,10 @@ struct options {
  * --usage it prints and exits.
  */
 int options_parse(int argc, char **argv, struct options *ret_options);
+/* The same command line over the configuration as it is now. */
+int options_reload(const struct options *running, struct options *ret_options);
+/* Says on stderr what of `fresh` the monitor takes up at its next start only. */
+void options_tell_late(const struct options *running, const struct options *fresh);
 void options_deinit(struct options *options);
 
 /* Is this VM to be watched? */

@@ -110,6 +110,47 @@ int outputs_start(struct outputs *outputs, const char *spool_path, uint64_t spoo
 	return spool_sinks_done(outputs->spool);
 }
 
+struct sink *outputs_sink_at(const struct outputs *outputs, size_t index)
+{
+	return index < outputs->count ? outputs->sinks[index] : NULL;
+}
+
+bool outputs_lasting(const struct outputs *outputs)
+{
+	return outputs->path;
+}
+
+void outputs_remove(struct outputs *outputs, struct sink *sink, bool forget)
+{
+	for (size_t i = 0; i < outputs->count; i++) {
+		if (outputs->sinks[i] != sink)
+			continue;
+		memmove(&outputs->sinks[i], &outputs->sinks[i + 1],
+			(outputs->count - i - 1) * sizeof(*outputs->sinks));
+		outputs->count--;
+		break;
+	}
+	if (forget)
+		spool_sink_remove(outputs->spool, sink->bit);
+	sink_free(sink);
+}
+
+int outputs_enter(struct outputs *outputs, struct sink *sink)
+{
+	int r = outputs_add(outputs, sink);
+
+	if (r < 0)
+		return r;
+	r = sink_start(sink, outputs->event, outputs->spool);
+	if (r < 0) {
+		outputs->count--;
+		sink_free(sink);
+		return r;
+	}
+	sd_event_source_set_enabled(outputs->work, SD_EVENT_ONESHOT);
+	return 0;
+}
+
 void outputs_close(struct outputs *outputs)
 {
 	if (!outputs)

@@ -16,6 +16,17 @@ int outputs_add(struct outputs *outputs, struct sink *sink);
 int outputs_start(struct outputs *outputs, const char *spool_path, uint64_t spool_max);
 void outputs_close(struct outputs *outputs);
 
+/* ---- later changes ---- */
+
+/* NULL: there are no more. */
+struct sink *outputs_sink_at(const struct outputs *outputs, size_t index);
+/* Is there a spool on disk? */
+bool outputs_lasting(const struct outputs *outputs);
+/* Ends and frees a sink. What waits for it stays for a lasting one of this name, or is forgotten. */
+void outputs_remove(struct outputs *outputs, struct sink *sink, bool forget);
+/* Adds and starts one; takes it over, also on failure. */
+int outputs_enter(struct outputs *outputs, struct sink *sink);
+
 /*
  * Takes an event and its line for all sinks whose filter lets it through. It is on disk, and then
  * on its way, before the event loop looks at anything else; this call does not wait for it.

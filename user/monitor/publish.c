@@ -124,6 +124,22 @@ int publish_new(sd_event *event, const struct config *config, const struct publi
 	return 0;
 }
 
+static bool text_same(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+bool publish_same(const struct config *a, const struct config *b)
+{
+	static const struct config_metrics none;
+	const struct config_metrics *of_a = a->metrics ? a->metrics : &none;
+	const struct config_metrics *of_b = b->metrics ? b->metrics : &none;
+
+	return text_same(a->socket, b->socket) && text_same(of_a->address, of_b->address) &&
+	       text_same(of_a->textfile, of_b->textfile) &&
+	       (of_a->vm_names && *of_a->vm_names) == (of_b->vm_names && *of_b->vm_names);
+}
+
 static void tell_textfile(struct publish *publish)
 {
 	int r = textfile_error(publish->textfile);

@@ -23,6 +23,8 @@ struct publish_source {
  */
 int publish_new(sd_event *event, const struct config *config, const struct publish_source *source,
 		struct publish **ret_publish);
+/* Do both ask for the same? */
+bool publish_same(const struct config *a, const struct config *b);
 /* Once a second: the text file is written when it is due. */
 void publish_tick(struct publish *publish);
 void publish_free(struct publish *publish);

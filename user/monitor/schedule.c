@@ -28,6 +28,14 @@ static uint64_t turn_offset(const struct schedule *schedule, unsigned int index)
 	return schedule->interval_ns / SCHEDULE_TURNS * place;
 }
 
+void schedule_change(struct schedule *schedule, uint64_t interval_ns, uint64_t now_ns)
+{
+	schedule->interval_ns = interval_ns;
+	schedule->begin_ns = now_ns;
+	for (unsigned int i = 0; i < SCHEDULE_TURNS; i++)
+		schedule->turns[i].due_ns = now_ns + turn_offset(schedule, i);
+}
+
 static unsigned int turn_choose(const struct schedule *schedule)
 {
 	unsigned int smallest = 0;

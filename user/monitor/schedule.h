@@ -28,6 +28,8 @@ struct schedule {
 
 /* Times are of CLOCK_MONOTONIC. */
 void schedule_init(struct schedule *schedule, uint64_t interval_ns, uint64_t now_ns);
+/* Another interval, from now on. Between turns. */
+void schedule_change(struct schedule *schedule, uint64_t interval_ns, uint64_t now_ns);
 void schedule_deinit(struct schedule *schedule);
 
 /* Into the first turn with room, or where all are full the smallest. -ENOMEM. */

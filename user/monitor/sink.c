@@ -256,6 +256,7 @@ void sink_free(struct sink *sink)
 		sink_close(sink);
 	sd_event_source_disable_unref(sink->turn);
 	sd_event_unref(sink->event);
+	config_free(sink->configs);
 	sink->ops->free(sink);
 }
 

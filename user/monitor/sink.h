@@ -7,6 +7,7 @@
 #ifndef MONITOR_SINK_H
 #define MONITOR_SINK_H
 
+#include "config.h"
 #include "format.h"
 #include "spool.h"
 
@@ -54,6 +55,9 @@ struct sink {
 	enum format format;
 	bool pretty;
 	struct filter filter;
+	/* What it was made from, and who holds that; NULL: the command line. */
+	const struct config_sink *config;
+	struct config_set *configs;
 
 	sd_event *event;
 	struct spool *spool;

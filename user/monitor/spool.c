@@ -299,6 +299,47 @@ int spool_sinks_done(struct spool *spool)
 	return r;
 }
 
+static int disk_forget(struct spool *spool, uint64_t mask)
+{
+	char *sql = sqlite3_mprintf("BEGIN; DELETE FROM sink WHERE %lld >> bit & 1;"
+				    "UPDATE line SET wanted = wanted & ~%lld WHERE wanted & %lld;"
+				    "DELETE FROM line WHERE wanted = 0; COMMIT",
+				    (long long)mask, (long long)mask, (long long)mask);
+	int r = sql ? execute(spool, sql) : -ENOMEM;
+
+	sqlite3_free(sql);
+	if (r < 0) {
+		sqlite3_exec(spool->db, "ROLLBACK", NULL, NULL, NULL);
+		return r;
+	}
+	spool->disk_lines = (uint64_t)number(spool, "SELECT count(*) FROM line");
+	spool->disk_bytes = (uint64_t)number(spool, "SELECT ifnull(sum(size), 0) FROM line");
+	return 0;
+}
+
+int spool_sink_remove(struct spool *spool, unsigned int bit)
+{
+	const uint64_t mask = 1ull << bit;
+	struct line *line, *next;
+	int r = 0;
+
+	spool_commit(spool);
+	for (line = TAILQ_FIRST(&spool->list); line; line = next) {
+		next = TAILQ_NEXT(line, entry);
+		line->wanted &= ~mask;
+		if (!line->wanted)
+			line_free(spool, line);
+	}
+	if (spool->db) {
+		sqlite3_reset(spool->statement[NEXT]);
+		r = disk_forget(spool, mask);
+	}
+	memset(&spool->queue[bit], 0, sizeof(spool->queue[bit]));
+	spool->bits &= ~mask;
+	spool->lasting &= ~mask;
+	return r;
+}
+
 /* ---- in memory ----------------------------------------------------------------------------- */
 
 /* Drops the oldest line of the lowest severity. */

@@ -47,6 +47,10 @@ int spool_sink_add(struct spool *spool, const char *name, bool lasting, unsigned
 /* After the last one: forgets what waits for sinks that are no more. */
 int spool_sinks_done(struct spool *spool);
 
+/* Forgets a sink, and what waits for it. On failure what is on disk for it stays until the next
+ * start. */
+int spool_sink_remove(struct spool *spool, unsigned int bit);
+
 /* Takes a line, into memory; `wanted` is the set of bits of the sinks that it is for. -ENOMEM. */
 int spool_add(struct spool *spool, const char *text, size_t len, enum severity severity,
 	      uint64_t wanted);

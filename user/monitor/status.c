@@ -3,6 +3,7 @@
 #include "status.h"
 
 #include "clock.h"
+#include "log.h"
 #include "report.h"
 
 #include <inttypes.h>
@@ -90,14 +91,16 @@ static json_t *findings_json(const struct guest *guest)
 	return findings;
 }
 
+static const char *seen_text(const struct guest *guest)
+{
+	return guest_blind(guest) ? "none" : guest_complete(guest) ? "all" : "some";
+}
+
 static json_t *guest_json(const struct guest *guest)
 {
 	json_t *json = report_vm(guest);
 
-	set(json, "seen",
-	    json_string(guest_blind(guest)	? "none"
-			: guest_complete(guest) ? "all"
-						: "some"));
+	set(json, "seen", json_string(seen_text(guest)));
 	set(json, "baseline", json_string(guest->phase == GUEST_WATCHED ? guest->baseline_trust
 									: "none"));
 	set(json, "last_look", time_or_null(guest->looked_ns));
@@ -162,4 +165,23 @@ void status_write(const struct watch *watch, const struct health *health,
 	json_dump_callback(status, write_part, out, JSON_COMPACT);
 	fputc('\n', out);
 	json_decref(status);
+}
+
+void status_log(const struct health *health, const struct health_view *view)
+{
+	struct outputs_sink sink;
+
+	log_info("state: %zu VMs; looks: %" PRIu64 " made, %" PRIu64 " late, %" PRIu64 " missed",
+		 view->count, health->cycles_done, health->cycles_late, health->cycles_missed);
+	for (size_t i = 0; i < view->count; i++) {
+		const struct guest *guest = view->guests[i];
+
+		log_info("state: VM %s (%s), pid %d: checks seen: %s, %zu findings open, last look "
+			 "%" PRIu64 " us",
+			 guest->info.name, guest->id, (int)guest->info.pid, seen_text(guest),
+			 guest->findings.count, guest->cycle_us);
+	}
+	for (size_t i = 0; outputs_sink_get(view->outputs, i, &sink); i++)
+		log_info("state: sink %s: %" PRIu64 " events delivered, %" PRIu64 " wait%s", sink.name,
+			 sink.delivered, sink.queued, sink.failing ? ", failing" : "");
 }

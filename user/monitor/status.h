@@ -20,4 +20,7 @@ json_t *status_json(const struct watch *watch, const struct health *health,
 void status_write(const struct watch *watch, const struct health *health,
 		  const struct health_view *view, FILE *out);
 
+/* For people, as diagnostics. */
+void status_log(const struct health *health, const struct health_view *view);
+
 #endif

@@ -22,7 +22,14 @@ int sink_kafka_new(const struct config_kafka *config, struct sink **ret_sink);
  * that is asked for or nothing else is; then starts, with a spool on disk where a sink needs one.
  * Says on stderr why it fails.
  */
-int sinks_start(struct outputs *outputs, const struct config *config, const char *output,
+int sinks_start(struct outputs *outputs, struct config_set *configs, const char *output,
 		bool pretty);
+/*
+ * Goes over to another configuration. A sink of which nothing has changed goes on as it is; of one that
+ * has, what waits stays for the one of the same name. On failure, which it tells on stderr, all is
+ * as before.
+ */
+int sinks_reload(struct outputs *outputs, struct config_set *configs, const char *output,
+		 bool pretty);
 
 #endif
