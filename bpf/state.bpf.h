@@ -23,7 +23,7 @@ static __always_inline void vendor_fill_rest(enum kvmbpf_vendor vendor, struct k
 					     const struct watched *now, struct kvmbpf_vcpu *state)
 {
 	if (vendor == KVMBPF_VENDOR_SVM)
-		svm_fill_rest(vcpu, state);
+		svm_fill_rest(vcpu, now, state);
 	else if (vendor == KVMBPF_VENDOR_VMX)
 		vmx_fill_rest(vcpu, now, state);
 	else
@@ -35,7 +35,13 @@ static __always_inline void state_fill_watched(struct kvmbpf_vcpu *state, const 
 	state->cr0 = now->cr0;
 	state->cr4 = now->cr4;
 	state->efer = now->efer;
-	state->lstar = now->lstar;
+	state->star = now->msrs.star;
+	state->lstar = now->msrs.lstar;
+	state->cstar = now->msrs.cstar;
+	state->sfmask = now->msrs.sfmask;
+	state->sysenter_cs = now->msrs.sysenter_cs;
+	state->sysenter_esp = now->msrs.sysenter_esp;
+	state->sysenter_eip = now->msrs.sysenter_eip;
 	state->gdtr.base = now->gdtr.base;
 	state->gdtr.limit = now->gdtr.limit;
 	state->idtr.base = now->idtr.base;
@@ -60,6 +66,7 @@ static __always_inline void state_fill_common(struct kvmbpf_vcpu *state, struct 
 		__builtin_memcpy(state->gpr, regs, sizeof(state->gpr));
 		state->rip = regs[16];
 	}
+	state_fill_debug(state, vcpu);
 	state->time_ns = bpf_ktime_get_ns();
 }
 

@@ -18,7 +18,6 @@ static __always_inline int pvm_watch(struct kvm_vcpu *vcpu, struct watched *ret_
 	ret_watched->cr0 = BPF_CORE_READ(vcpu, arch.cr0);
 	ret_watched->cr4 = BPF_CORE_READ(vcpu, arch.cr4);
 	ret_watched->efer = BPF_CORE_READ(vcpu, arch.efer);
-	ret_watched->lstar = 0;
 	ret_watched->gdtr.base = BPF_CORE_READ(pvm, gdt.address);
 	ret_watched->gdtr.limit = BPF_CORE_READ(pvm, gdt.size);
 	ret_watched->idtr.base = BPF_CORE_READ(pvm, idt.address);

@@ -47,7 +47,9 @@ static __always_inline int svm_watch(struct kvm_vcpu *vcpu, struct watched *ret_
 		ret_watched->cr0 = BPF_CORE_READ(vcpu, arch.cr0);
 	ret_watched->cr4 = BPF_CORE_READ(vcpu, arch.cr4);
 	ret_watched->efer = BPF_CORE_READ(vcpu, arch.efer);
-	ret_watched->lstar = BPF_CORE_READ(vmcb, save.lstar);
+	/* The CPU's layout: APM vol. 2, table B-2. */
+	if (bpf_core_read(&ret_watched->msrs, sizeof(ret_watched->msrs), &vmcb->save.star))
+		return -1;
 	ret_watched->gdtr.base = BPF_CORE_READ(vmcb, save.gdtr.base);
 	ret_watched->gdtr.limit = BPF_CORE_READ(vmcb, save.gdtr.limit);
 	ret_watched->idtr.base = BPF_CORE_READ(vmcb, save.idtr.base);
@@ -56,7 +58,8 @@ static __always_inline int svm_watch(struct kvm_vcpu *vcpu, struct watched *ret_
 	return 0;
 }
 
-static __always_inline void svm_fill_rest(struct kvm_vcpu *vcpu, struct kvmbpf_vcpu *state)
+static __always_inline void svm_fill_rest(struct kvm_vcpu *vcpu, const struct watched *now,
+					  struct kvmbpf_vcpu *state)
 {
 	struct vmcb *vmcb = BPF_CORE_READ((struct vcpu_svm *)vcpu, vmcb);
 
@@ -66,15 +69,9 @@ static __always_inline void svm_fill_rest(struct kvm_vcpu *vcpu, struct kvmbpf_v
 		state->cr3 = BPF_CORE_READ(vcpu, arch.cr3);
 	state->rflags = BPF_CORE_READ(vmcb, save.rflags);
 	state->cpl = BPF_CORE_READ(vmcb, save.cpl);
-	state->cstar = BPF_CORE_READ(vmcb, save.cstar);
-	state->star = BPF_CORE_READ(vmcb, save.star);
-	state->sfmask = BPF_CORE_READ(vmcb, save.sfmask);
-	state->sysenter_cs = BPF_CORE_READ(vmcb, save.sysenter_cs);
-	state->sysenter_esp = BPF_CORE_READ(vmcb, save.sysenter_esp);
-	state->sysenter_eip = BPF_CORE_READ(vmcb, save.sysenter_eip);
 	state->fs_base = BPF_CORE_READ(vmcb, save.fs.base);
 	state->gs_base = BPF_CORE_READ(vmcb, save.gs.base);
-	state->kernel_gs_base = BPF_CORE_READ(vmcb, save.kernel_gs_base);
+	state->kernel_gs_base = now->msrs.kernel_gs_base;
 	state->selector[KVMBPF_ES] = BPF_CORE_READ(vmcb, save.es.selector);
 	state->selector[KVMBPF_CS] = BPF_CORE_READ(vmcb, save.cs.selector);
 	state->selector[KVMBPF_SS] = BPF_CORE_READ(vmcb, save.ss.selector);

@@ -89,6 +89,9 @@ static __always_inline int vmx_watch_vmcs(struct vcpu_vmx *vmx, struct watched *
 	ret_watched->gdtr.limit = vmcs->gdt_limit;
 	ret_watched->idtr.base = vmcs->idt_base;
 	ret_watched->idtr.limit = vmcs->idt_limit;
+	ret_watched->msrs.sysenter_cs = vmcs->sysenter_cs;
+	ret_watched->msrs.sysenter_esp = vmcs->sysenter_esp;
+	ret_watched->msrs.sysenter_eip = vmcs->sysenter_eip;
 	/* Since 6.4 the guest may write it without an exit (fb509f76acc8, "KVM: VMX: Make CR0.WP a
 	 * guest owned bit"). */
 	if (!(vmcs->cr0_mask & CR0_WP))
@@ -102,7 +105,10 @@ static __always_inline int vmx_watch(struct kvm_vcpu *vcpu, struct watched *ret_
 
 	if (BPF_CORE_READ_INTO(&ret_watched->efer, vcpu, arch.efer))
 		return -1;
-	ret_watched->lstar = vmx_uret_msr(vmx, KVMBPF_LSTAR);
+	ret_watched->msrs.star = vmx_uret_msr(vmx, KVMBPF_STAR);
+	ret_watched->msrs.lstar = vmx_uret_msr(vmx, KVMBPF_LSTAR);
+	ret_watched->msrs.cstar = vmx_uret_msr(vmx, KVMBPF_CSTAR);
+	ret_watched->msrs.sfmask = vmx_uret_msr(vmx, KVMBPF_SFMASK);
 	ret_watched->flags = vmx_flags(vmx);
 	if (has_helper)
 		return vmx_watch_vmcs(vmx, ret_watched);
@@ -121,6 +127,7 @@ static __always_inline void vmx_fill_moving(struct kvm_vcpu *vcpu, const struct 
 	state->rip = vmcs->rip;
 	state->rflags = vmcs->rflags;
 	state->cr3 = vmcs->cr3;
+	state->cr4 = now->cr4;
 	state->cpl = vmcs->ss_access >> SS_ACCESS_DPL_SHIFT & 3;
 	state->fs_base = vmcs->fs_base;
 	state->gs_base = vmcs->gs_base;
@@ -133,9 +140,6 @@ static __always_inline void vmx_fill_vmcs(struct kvm_vcpu *vcpu, const struct wa
 	const struct kvmbpf_vmcs *vmcs = &now->vmcs;
 
 	vmx_fill_moving(vcpu, now, state);
-	state->sysenter_cs = vmcs->sysenter_cs;
-	state->sysenter_esp = vmcs->sysenter_esp;
-	state->sysenter_eip = vmcs->sysenter_eip;
 	/* Selectors stand in the order of their VMCS fields. */
 	__builtin_memcpy(state->selector, vmcs->selector, sizeof(state->selector));
 }
@@ -146,7 +150,6 @@ static __always_inline void vmx_fill_memory(struct kvmbpf_vcpu *state)
 	state->gpr[VCPU_REGS_RSP] = 0;
 	state->rip = state->cr3 = state->rflags = 0;
 	state->cpl = 0;
-	state->sysenter_cs = state->sysenter_esp = state->sysenter_eip = 0;
 	state->fs_base = state->gs_base = 0;
 	__builtin_memset(state->selector, 0, sizeof(state->selector));
 }
@@ -156,9 +159,6 @@ static __always_inline void vmx_fill_rest(struct kvm_vcpu *vcpu, const struct wa
 {
 	struct vcpu_vmx *vmx = (struct vcpu_vmx *)vcpu;
 
-	state->star = vmx_uret_msr(vmx, KVMBPF_STAR);
-	state->cstar = vmx_uret_msr(vmx, KVMBPF_CSTAR);
-	state->sfmask = vmx_uret_msr(vmx, KVMBPF_SFMASK);
 	state->kernel_gs_base = 0;
 	/* The CPU has it while the guest's state is loaded. */
 	if (!BPF_CORE_READ(vmx, guest_state_loaded))
@@ -189,6 +189,7 @@ static __always_inline void vmx_vouch(struct kvm_vcpu *vcpu, struct kvmbpf_vcpu 
 	state->generation = BPF_CORE_READ(vcpu, kvm, memslots[0], generation);
 	state->online_vcpus = BPF_CORE_READ(vcpu, kvm, online_vcpus.counter);
 	state->away = 0;
+	state_fill_debug(state, vcpu);
 	/* Until the next exit of its own kernel, which finds other flags and keeps those. */
 	state->flags |= away;
 	if (away || BPF_CORE_READ(vcpu, mode) == OUTSIDE_GUEST_MODE)

@@ -173,8 +173,9 @@ struct ka_host_events {
 	 * those that run already. */
 	void (*vm_appeared)(void *ctx, const struct ka_vm_info *info);
 	void (*vm_gone)(void *ctx, uint64_t key);
-	/* Pushed: a watched register of a vCPU of an opened VM changed (KA_CHANGED_*). All changes
-	 * in their order, also those that were undone before anyone could poll. */
+	/* Pushed: a watched register of a vCPU of an opened VM changed (KA_CHANGED_*), but for CR0.TS
+	 * and CR4.PGE. All changes in their order, also those that were undone before anyone could
+	 * poll. */
 	void (*registers_changed)(void *ctx, uint64_t key, const struct ka_registers *registers,
 				  uint32_t changed);
 	/* Pushed changes were lost; `count` since the last call. With the key of a VM: it makes more
@@ -216,6 +217,8 @@ enum ka_registers_flags {
 	 * guest's word for both. */
 	KA_REGISTERS_NO_VMCS = 1u << 5,
 	KA_REGISTERS_NO_WP = 1u << 6,       /* nor is CR0.WP */
+	/* AMD: the upper halves of sysenter_esp and sysenter_eip mean nothing (APM vol. 2, 6.1.1). */
+	KA_REGISTERS_SYSENTER_LOW = 1u << 7,
 };
 
 enum ka_changed {
@@ -226,6 +229,7 @@ enum ka_changed {
 	KA_CHANGED_LSTAR = 1u << 4,
 	KA_CHANGED_GDTR = 1u << 5,
 	KA_CHANGED_IDTR = 1u << 6,
+	KA_CHANGED_MSRS = 1u << 7, /* star, cstar, sfmask, sysenter_* */
 };
 
 enum ka_gpr {
@@ -240,6 +244,7 @@ struct ka_registers {
 	uint64_t time_ns;         /* CLOCK_MONOTONIC, when they were read */
 	uint64_t gpr[16], rip, rflags;
 	uint64_t cr0, cr2, cr3, cr4, efer;
+	uint64_t dr[4], dr7;      /* breakpoints, and which are on (Intel SDM vol. 3B, 18.2) */
 	struct ka_table_register gdtr, idtr;
 	uint64_t lstar, cstar, star, sfmask, sysenter_cs, sysenter_esp, sysenter_eip;
 	uint64_t fs_base, gs_base, kernel_gs_base;

@@ -160,6 +160,8 @@ struct kvm_vcpu_arch {
 	unsigned long cr4;
 	u32 hflags;
 	u64 efer;
+	unsigned long db[4];
+	unsigned long dr7;
 } CORE;
 
 /* Registers that KVM reads from the VMCS when it wants them: bits of regs_avail. */

@@ -170,6 +170,7 @@ struct kvmbpf_vcpu {
 	__u64 gpr[KVMBPF_GPRS]; /* RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15 */
 	__u64 fs_base, gs_base, kernel_gs_base;
 	__u16 selector[KVMBPF_SELECTORS];
+	__u64 dr[4], dr7;
 };
 
 /* Entry of the map `pulls`: a vCPU whose registers are to be read now. */
@@ -199,6 +200,7 @@ enum kvmbpf_changed {
 	KVMBPF_CHANGED_LSTAR = 1u << 4,
 	KVMBPF_CHANGED_GDTR = 1u << 5,
 	KVMBPF_CHANGED_IDTR = 1u << 6,
+	KVMBPF_CHANGED_MSRS = 1u << 7, /* of system calls, but LSTAR */
 };
 
 /* Ring buffer: something watched changed on a vCPU. */
@@ -248,8 +250,8 @@ KVMBPF_ASSERT_SIZE(kvmbpf_record, 16);
 KVMBPF_ASSERT_SIZE(kvmbpf_vm_record, 72);
 KVMBPF_ASSERT_SIZE(kvmbpf_memslot_record, 56);
 KVMBPF_ASSERT_SIZE(kvmbpf_vcpu_record, 48);
-KVMBPF_ASSERT_SIZE(kvmbpf_vcpu, 376);
-KVMBPF_ASSERT_SIZE(kvmbpf_snapshot_record, 400);
+KVMBPF_ASSERT_SIZE(kvmbpf_vcpu, 416);
+KVMBPF_ASSERT_SIZE(kvmbpf_snapshot_record, 440);
 KVMBPF_ASSERT_SIZE(kvmbpf_vm, 128);
 KVMBPF_ASSERT_SIZE(kvmbpf_budget, 24);
 KVMBPF_ASSERT_SIZE(kvmbpf_counters, 64);

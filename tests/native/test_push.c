@@ -7,7 +7,7 @@
 #include "support.h"
 
 enum { TOGGLES = 500, CHANGES_MAX = 8192, DEADLINE_MS = 20000, CR0_WP = 1 << 16,
-       MSR_LSTAR = 0xc0000082, CR4_TSD = 1 << 2 };
+       MSR_LSTAR = 0xc0000082, MSR_CSTAR = 0xc0000083, CR4_TSD = 1 << 2, CR4_PGE = 1 << 7 };
 
 struct change {
 	unsigned int vcpu;
@@ -179,15 +179,30 @@ MODE_TEST(push, another_table_is_delivered)
 	cr_assert_eq(count_of(0, KA_CHANGED_CR0), 0);
 }
 
-Test(push, lstar_and_cr4_are_delivered)
+Test(push, msrs_and_cr4_are_delivered)
 {
 	open_pushed(&(struct tinyvm_options){ 0 });
+	assert_ok(tinyvm_do(&t.vm, 0, GUEST_CMD_WRMSR, MSR_CSTAR, gva(GUEST_TEXT)));
+	dispatch_until(0, KA_CHANGED_MSRS, 1);
 	assert_ok(tinyvm_do(&t.vm, 0, GUEST_CMD_WRMSR, MSR_LSTAR, gva(GUEST_TEXT)));
 	dispatch_until(0, KA_CHANGED_LSTAR, 1);
 	assert_hex(last_of(KA_CHANGED_LSTAR)->lstar, gva(GUEST_TEXT));
 	assert_ok(tinyvm_do(&t.vm, 0, GUEST_CMD_CR4, t.registers.cr4 | CR4_TSD, 0));
 	dispatch_until(0, KA_CHANGED_CR4, 1);
 	assert_hex(last_of(KA_CHANGED_CR4)->cr4, t.registers.cr4 | CR4_TSD);
+}
+
+/* As a kernel flushes its TLB. */
+Test(push, cr4_pge_alone_is_no_news)
+{
+	open_pushed(&(struct tinyvm_options){ 0 });
+	for (unsigned int i = 0; i < 20; i++)
+		assert_ok(tinyvm_do(&t.vm, 0, GUEST_CMD_CR4,
+				    i % 2 ? t.registers.cr4 & ~(uint64_t)CR4_PGE
+					  : t.registers.cr4 | CR4_PGE, 0));
+	dispatch(300);
+	cr_assert_eq(change_count, 0);
+	cr_assert_eq(lost, 0);
 }
 
 /* What a guest does without changing anything watched must cost nothing. */

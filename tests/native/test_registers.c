@@ -8,7 +8,7 @@
 
 TestSuite(registers, .fini = support_close, .timeout = TEST_TIMEOUT_S);
 
-enum { MSR_LSTAR = 0xc0000082, MSR_CSTAR = 0xc0000083 };
+enum { MSR_SYSENTER_EIP = 0x176, MSR_LSTAR = 0xc0000082, MSR_CSTAR = 0xc0000083 };
 
 static void expect_general(const struct ka_registers *got, const struct kvm_regs *regs)
 {
@@ -66,6 +66,19 @@ static void expect_msrs(const struct ka_registers *got, const struct tinyvm_regi
 	assert_hex(got->cstar, registers->cstar);
 	assert_hex(got->star, registers->star);
 	assert_hex(got->sfmask, registers->sfmask);
+	assert_hex(got->sysenter_cs, registers->sysenter_cs);
+	/* KVM tells the VMM what an AMD CPU keeps of them. */
+	assert_hex((uint32_t)got->sysenter_esp, (uint32_t)registers->sysenter_esp);
+	assert_hex((uint32_t)got->sysenter_eip, (uint32_t)registers->sysenter_eip);
+	if (!(got->flags & KA_REGISTERS_SYSENTER_LOW))
+		assert_hex(got->sysenter_eip, registers->sysenter_eip);
+}
+
+static void expect_debug(const struct ka_registers *got, const struct kvm_debugregs *debug)
+{
+	for (unsigned int i = 0; i < 4; i++)
+		assert_hex(got->dr[i], debug->db[i]);
+	assert_hex(got->dr7, debug->dr7);
 }
 
 static void expect_as_kvm_says(const struct ka_registers *got)
@@ -77,6 +90,7 @@ static void expect_as_kvm_says(const struct ka_registers *got)
 	expect_control(got, &registers.sregs);
 	expect_segments(got, &registers.sregs);
 	expect_msrs(got, &registers);
+	expect_debug(got, &registers.debug);
 }
 
 static void expect_all(unsigned int vcpus)
@@ -157,6 +171,49 @@ MODE_TEST(registers, changes_by_the_guest_are_read)
 	assert_hex(registers.cr4, t.registers.cr4 | 1 << 2);
 	if (tinyvm_mode_64bit(mode) && !(registers.flags & KA_REGISTERS_NO_MSRS))
 		assert_hex(registers.lstar, gva(GUEST_TEXT));
+}
+
+/* KVM gives the CPU's own to the guest once it touches them, and takes them back at its next exit. */
+MODE_TEST(registers, breakpoints_of_the_guest_are_read)
+{
+	static const uint8_t set_dr0[] = {
+		0x0f, 0x23, 0xc6,	      /* mov %rsi, %dr0 */
+		0xb8, 0x02, 0x04, 0x00, 0x00, /* mov $0x402, %eax: an instruction, in all tasks */
+		0x0f, 0x23, 0xf8,	      /* mov %rax, %dr7 */
+		0xc3,
+	};
+	enum { CODE = GUEST_TEXT + 0x3f00, DR7_ON = 0x402, DR7_OFF = 0x400 };
+	struct ka_registers registers;
+
+	support_open(&(struct tinyvm_options){ .mode = mode, .vcpus = 2 }, 0);
+	assert_hex(t.registers.dr7, DR7_OFF);
+	assert_ok(tinyvm_poke(&t.vm, CODE, set_dr0, sizeof(set_dr0)));
+	assert_ok(tinyvm_do(&t.vm, 1, GUEST_CMD_CALL, gva(CODE), gva(GUEST_IDT)));
+	/* An exit after that which set them. */
+	assert_ok(tinyvm_do(&t.vm, 1, GUEST_CMD_LOAD, gva(GUEST_SCRATCH), 0));
+	assert_ok(tinyvm_ask(&t.vm, TINYVM_OP_PAUSE, NULL, 0, NULL));
+	assert_ok(ka_register_read(t.ka, 1, &registers));
+	expect_as_kvm_says(&registers);
+	assert_hex(registers.dr[0], gva(GUEST_IDT));
+	assert_hex(registers.dr7, DR7_ON);
+	assert_ok(ka_register_read(t.ka, 0, &registers));
+	assert_hex(registers.dr7, DR7_OFF);
+}
+
+Test(registers, each_system_call_msr_is_read)
+{
+	struct ka_registers registers;
+
+	support_open(&(struct tinyvm_options){ 0 }, 0);
+	if (t.registers.flags & KA_REGISTERS_NO_MSRS)
+		cr_skip_test("this KVM keeps them where nobody can tell");
+	assert_ok(tinyvm_do(&t.vm, 0, GUEST_CMD_WRMSR, MSR_CSTAR, gva(GUEST_SCRATCH)));
+	assert_ok(tinyvm_do(&t.vm, 0, GUEST_CMD_WRMSR, MSR_SYSENTER_EIP, gva(GUEST_SCRATCH) + 8));
+	assert_ok(tinyvm_ask(&t.vm, TINYVM_OP_PAUSE, NULL, 0, NULL));
+	assert_ok(ka_register_read(t.ka, 0, &registers));
+	expect_as_kvm_says(&registers);
+	assert_hex(registers.cstar, gva(GUEST_SCRATCH));
+	assert_hex((uint32_t)registers.sysenter_eip, (uint32_t)gva(GUEST_SCRATCH) + 8);
 }
 
 Test(registers, before_paging_is_eagain)

@@ -57,7 +57,8 @@ size_t tinyvm_slots(const struct tinyvm_options *options, struct tinyvm_slot *re
 struct tinyvm_registers {
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
-	uint64_t lstar, cstar, star, sfmask;
+	struct kvm_debugregs debug;
+	uint64_t lstar, cstar, star, sfmask, sysenter_cs, sysenter_esp, sysenter_eip;
 };
 
 /* ---- the program's side -------------------------------------------------------------------- */

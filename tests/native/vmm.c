@@ -18,10 +18,14 @@ enum {
 	TSS_ADDRESS = 0xfffbd000,
 	IDENTITY_MAP_ADDRESS = 0xfffbc000,
 	CPUID_ENTRIES = 256,
+	MSR_SYSENTER_CS = 0x174,
+	MSR_SYSENTER_ESP = 0x175,
+	MSR_SYSENTER_EIP = 0x176,
 	MSR_STAR = 0xc0000081,
 	MSR_LSTAR = 0xc0000082,
 	MSR_CSTAR = 0xc0000083,
 	MSR_SFMASK = 0xc0000084,
+	SYSCALL_MSRS = 7,
 };
 
 /* KVM's variable-sized arguments, with room for their entries. */
@@ -32,7 +36,7 @@ union cpuid {
 
 union syscall_msrs {
 	struct kvm_msrs header;
-	uint8_t room[sizeof(struct kvm_msrs) + 4 * sizeof(struct kvm_msr_entry)];
+	uint8_t room[sizeof(struct kvm_msrs) + SYSCALL_MSRS * sizeof(struct kvm_msr_entry)];
 };
 
 static int xioctl(int fd, unsigned long request, void *arg)
@@ -197,11 +201,14 @@ int machine_reached(const struct machine *machine)
 
 static void syscall_msrs_init(union syscall_msrs *msrs)
 {
-	static const uint32_t indices[4] = { MSR_LSTAR, MSR_CSTAR, MSR_STAR, MSR_SFMASK };
+	static const uint32_t indices[SYSCALL_MSRS] = {
+		MSR_LSTAR,	 MSR_CSTAR,	   MSR_STAR,	    MSR_SFMASK,
+		MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP
+	};
 
 	memset(msrs, 0, sizeof(*msrs));
-	msrs->header.nmsrs = 4;
-	for (unsigned int i = 0; i < 4; i++)
+	msrs->header.nmsrs = SYSCALL_MSRS;
+	for (unsigned int i = 0; i < SYSCALL_MSRS; i++)
 		msrs->header.entries[i].index = indices[i];
 }
 
@@ -215,16 +222,21 @@ int machine_registers(struct machine *machine, unsigned int vcpu,
 
 	if (rc >= 0)
 		rc = xioctl(fd, KVM_GET_SREGS, &registers.sregs);
+	if (rc >= 0)
+		rc = xioctl(fd, KVM_GET_DEBUGREGS, &registers.debug);
 	if (rc < 0)
 		return rc;
 	syscall_msrs_init(&msrs);
 	rc = xioctl(fd, KVM_GET_MSRS, &msrs);
-	if (rc != 4)
+	if (rc != SYSCALL_MSRS)
 		return rc < 0 ? rc : -EIO;
 	registers.lstar = msrs.header.entries[0].data;
 	registers.cstar = msrs.header.entries[1].data;
 	registers.star = msrs.header.entries[2].data;
 	registers.sfmask = msrs.header.entries[3].data;
+	registers.sysenter_cs = msrs.header.entries[4].data;
+	registers.sysenter_esp = msrs.header.entries[5].data;
+	registers.sysenter_eip = msrs.header.entries[6].data;
 	*ret_registers = registers;
 	return 0;
 }
@@ -242,8 +254,11 @@ static int vcpu_set_msrs(struct machine_vcpu *vcpu)
 	msrs.header.entries[1].data = guest_image_syscall(mode);
 	msrs.header.entries[2].data = 0x23ull << 48 | 0x10ull << 32;  /* as Linux */
 	msrs.header.entries[3].data = 0x257fd5;
+	msrs.header.entries[4].data = 0x10;
+	msrs.header.entries[5].data = tinyvm_gva(mode, GUEST_STACK + vcpu->id * GUEST_STRIDE);
+	msrs.header.entries[6].data = guest_image_syscall(mode);
 	rc = xioctl(vcpu->fd, KVM_SET_MSRS, &msrs);
-	return rc == 4 ? 0 : rc < 0 ? rc : -EIO;
+	return rc == SYSCALL_MSRS ? 0 : rc < 0 ? rc : -EIO;
 }
 
 static int vcpu_set_sregs(struct machine_vcpu *vcpu)

@@ -49,10 +49,12 @@ void registers_from_state(const struct kvmbpf_vcpu *state, struct ka_registers *
 		.fs_base = state->fs_base,
 		.gs_base = state->gs_base,
 		.kernel_gs_base = state->kernel_gs_base,
+		.dr7 = state->dr7,
 		.cpl = state->cpl,
 	};
 	memcpy(r->gpr, state->gpr, sizeof(r->gpr));
 	memcpy(r->selector, state->selector, sizeof(r->selector));
+	memcpy(r->dr, state->dr, sizeof(r->dr));
 	if (state->flags & KVMBPF_VCPU_NESTED)
 		r->flags |= KA_REGISTERS_NESTED;
 	if (state->flags & KVMBPF_VCPU_SMM)
@@ -67,6 +69,8 @@ void registers_from_state(const struct kvmbpf_vcpu *state, struct ka_registers *
 		r->flags |= KA_REGISTERS_NO_VMCS;
 	if (state->flags & KVMBPF_VCPU_NO_WP)
 		r->flags |= KA_REGISTERS_NO_WP;
+	if (state->vendor == KVMBPF_VENDOR_SVM)
+		r->flags |= KA_REGISTERS_SYSENTER_LOW;
 }
 
 void registers_complete(struct ka_vm *vm, struct ka_registers *registers)

@@ -38,6 +38,10 @@ static const struct layout regs_inner[] = {
 	 .columns = (const struct column[]){
 		{"cr0", "CR0", 0}, {"cr2", "CR2", 0}, {"cr3", "CR3", 0}, {"cr4", "CR4", 0},
 		{"efer", "EFER", 0}, {0}}},
+	{.kind = LAYOUT_FIELDS, .key = "registers", .per_line = 5,
+	 .columns = (const struct column[]){
+		{"dr0", "DR0", 0}, {"dr1", "DR1", 0}, {"dr2", "DR2", 0}, {"dr3", "DR3", 0},
+		{"dr7", "DR7", 0}, {0}}},
 	{.kind = LAYOUT_FIELDS, .key = "registers", .per_line = 2,
 	 .columns = (const struct column[]){
 		{"gdtr", "GDTR", 0}, {"idtr", "IDTR", 0}, {0}}},
@@ -101,6 +105,8 @@ static json_t *registers_json(const struct ka_registers *r)
 {
 	const struct named_value values[] = {
 		{"cr0", r->cr0}, {"cr2", r->cr2}, {"cr4", r->cr4}, {"efer", r->efer},
+		{"dr0", r->dr[0]}, {"dr1", r->dr[1]}, {"dr2", r->dr[2]}, {"dr3", r->dr[3]},
+		{"dr7", r->dr7},
 	};
 	const struct named_value of_vmcs[] = {
 		{"rip", r->rip}, {"rflags", r->rflags}, {"cr3", r->cr3}, {"fs_base", r->fs_base},
