@@ -37,6 +37,19 @@
 #define guest_judge_pushed tested_guest_judge_pushed
 #define guest_close_findings tested_guest_close_findings
 #define guest_judge_text tested_guest_judge_text
+#define guest_boot_is_certain tested_guest_boot_is_certain
+#define guest_registers_expect tested_guest_registers_expect
+#define guest_registers_save tested_guest_registers_save
+#define guest_registers_restore tested_guest_registers_restore
+#define guest_registers_differ tested_guest_registers_differ
+#define guest_registers_pushed tested_guest_registers_pushed
+#define judge_registers tested_judge_registers
+#define judge_pushed_registers tested_judge_pushed_registers
+#define look_report tested_look_report
+#define look_sweep_scope tested_look_sweep_scope
+#define look_sweep tested_look_sweep
+#define look_done tested_look_done
+#define look_failed tested_look_failed
 #define guest_reference_drop tested_guest_reference_drop
 #define guest_text_prepare tested_guest_text_prepare
 #define guest_text_begin tested_guest_text_begin
@@ -124,6 +137,7 @@ static int fake_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max
 #include "monitor/guest_audit.c"
 #include "monitor/guest_judge.c"
 #include "monitor/guest_record.c"
+#include "monitor/guest_registers.c"
 #include "monitor/guest_scan.c"
 #include "monitor/guest_text.c"
 #include "monitor/guest_track.c"
@@ -165,6 +179,7 @@ static struct fake {
 	struct ka_vm_info info;
 	uint64_t slide;
 	uint32_t system_state;
+	uint64_t cr4_pinned_bits;
 	bool gone, user_cr3, kernel_hidden;
 	uint32_t syscalls;     /* entries that the table seems to have */
 	bool tells_symbols;    /* its memory holds those of its kernel */
@@ -384,9 +399,12 @@ static int fake_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, co
 			    void *buf, size_t len)
 {
 	(void)vm, (void)kernel;
-	if (strcmp(name, "system_state"))
+	if (!strcmp(name, "system_state"))
+		memcpy(buf, &fake.system_state, len);
+	else if (!strcmp(name, "cr4_pinned_bits") && fake.cr4_pinned_bits)
+		memcpy(buf, &fake.cr4_pinned_bits, len);
+	else
 		return -ENOENT;
-	memcpy(buf, &fake.system_state, len);
 	return 0;
 }
 
@@ -510,8 +528,15 @@ static void boot(uint64_t slide)
 			.vcpu = v,
 			.cr0 = 0x80050033,
 			.cr3 = v + 1,
-			.cr4 = 0x6f0,
+			.cr4 = 0x3006f0, /* SMAP, SMEP */
 			.efer = 0xd01,
+			.dr7 = 0x400,
+			.star = 0x0023001000000000,
+			.cstar = link_text + slide + 0xc0,
+			.sfmask = 0x257fd5,
+			.sysenter_cs = 0x10,
+			.sysenter_esp = gva_gdt + v * PAGE + 0xf00,
+			.sysenter_eip = link_text + slide + 0x100,
 			.gdtr = { gva_gdt + v * PAGE, 127 },
 			.idtr = { gva_idt, 4095 },
 			.lstar = link_text + slide + 0x80,
@@ -542,6 +567,8 @@ static void symbols_make(struct ka_symbols **ret_symbols, bool lying)
 
 	fprintf(file, "ffffffff81000000 T _text\nffffffff81000000 T _stext\n");
 	fprintf(file, "ffffffff81000080 T entry_SYSCALL_64\n");
+	fprintf(file, "ffffffff810000c0 T entry_SYSCALL_compat\n");
+	fprintf(file, "ffffffff81000100 T entry_SYSENTER_compat\n");
 	for (int v = 0; v < 32; v++)
 		fprintf(file, "%lx T asm_exc_%d\n", link_text + 0x1000 + 0x40 * v, v);
 	fprintf(file, "ffffffff81004000 T irq_entries_start\n");
@@ -2261,4 +2288,277 @@ GUEST_TEST(audits_begin_anew_with_each_boot)
 	cr_assert(guest->audits.prepared);
 	cr_assert(guest_complete(guest));
 	cr_assert_eq(events_of("integrity.restored"), 1);
+}
+
+/* ---- MSRs, control and debug registers ------------------------------------------------------ */
+
+static const uint64_t hook = 0xffffffffc0001000;
+
+/* The register that the last event is about. */
+static void expect_register(const char *type, const char *name, json_int_t vcpu)
+{
+	json_t *event = last_event(type, 0);
+
+	cr_assert_str_eq(text_at(event, "object", "register"), name);
+	cr_assert_eq(number_at(event, "object", "vcpu"), vcpu);
+}
+
+GUEST_TEST(each_msr_of_system_calls_is_watched_on_each_vcpu)
+{
+	const struct ka_registers clean[VCPUS] = { fake.registers[0], fake.registers[1] };
+	static const char *const names[] = { "lstar", "cstar", "star", "sfmask", "sysenter_cs",
+					     "sysenter_esp", "sysenter_eip" };
+	size_t told = 0;
+
+	baseline();
+	for (unsigned int v = 0; v < VCPUS; v++) {
+		struct ka_registers *r = &fake.registers[v];
+		uint64_t *msrs[] = { &r->lstar,	      &r->cstar,	&r->star,	 &r->sfmask,
+				     &r->sysenter_cs, &r->sysenter_esp, &r->sysenter_eip };
+
+		for (size_t i = 0; i < array_size(msrs); i++) {
+			*msrs[i] ^= 0x40;
+			cycles(1);
+			cr_assert_eq(events_of("integrity.violation"), ++told);
+			expect_register("integrity.violation", names[i], v);
+			*r = clean[v];
+			cycles(1);
+			cr_assert_eq(events_of("integrity.restored"), told);
+			expect_register("integrity.restored", names[i], v);
+		}
+	}
+}
+
+GUEST_TEST(hooked_entry_says_where_it_leads)
+{
+	json_t *event;
+
+	baseline();
+	fake.registers[1].lstar = hook;
+	cycles(1);
+	event = violation(1, "msr", -1, 1);
+	cr_assert_str_eq(text_at(event, "check", "id"), "KVMBPF-MSR-001");
+	cr_assert_str_eq(text_at(event, "expected", "symbol"), "entry_SYSCALL_64");
+	cr_assert_str_eq(text_at(event, "observed", "symbol"), "unknown");
+	cr_assert_str_eq(json_string_value(json_object_get(event, "severity")), "critical");
+	cycles(3);
+	violation(1, "msr", -1, 1);
+}
+
+GUEST_TEST(entry_that_was_hooked_before_it_was_seen_is_told_by_its_symbol)
+{
+	fake.registers[0].lstar = fake.registers[1].lstar = hook;
+	cycles(3);
+	cr_assert_eq(events_of("integrity.violation"), 2);
+	cr_assert_str_eq(text_at(last_event("integrity.violation", 0), "expected", "symbol"),
+			 "entry_SYSCALL_64");
+}
+
+GUEST_TEST(vcpu_that_is_unlike_the_first_from_the_start_is_told)
+{
+	fake.registers[1].sfmask = 0x47700;
+	cycles(3);
+	violation(1, "msr", -1, 1);
+	expect_register("integrity.violation", "sfmask", 1);
+}
+
+GUEST_TEST(entries_that_a_kernel_does_not_use_are_no_hooks)
+{
+	for (unsigned int v = 0; v < VCPUS; v++) {
+		fake.registers[v].cstar = 0;
+		fake.registers[v].sysenter_cs = fake.registers[v].sysenter_esp =
+			fake.registers[v].sysenter_eip = 0;
+	}
+	baseline();
+	cycles(2);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	fake.registers[0].cstar = hook;
+	cycles(1);
+	violation(1, "msr", -1, 0);
+}
+
+GUEST_TEST(of_an_amd_cpus_sysenter_the_low_half_counts)
+{
+	for (unsigned int v = 0; v < VCPUS; v++) {
+		fake.registers[v].flags = KA_REGISTERS_SYSENTER_LOW;
+		fake.registers[v].sysenter_eip &= UINT32_MAX;
+	}
+	baseline();
+	/* As after a migration: KVM keeps no more. */
+	fake.registers[0].sysenter_esp &= UINT32_MAX;
+	cycles(2);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	fake.registers[0].sysenter_eip += 0x40;
+	cycles(1);
+	violation(1, "msr", -1, 0);
+}
+
+GUEST_TEST(msrs_that_the_host_does_not_tell_are_unobservable)
+{
+	const struct coverage *coverage;
+
+	for (unsigned int v = 0; v < VCPUS; v++) {
+		fake.registers[v].flags = KA_REGISTERS_NO_MSRS;
+		fake.registers[v].star = fake.registers[v].cstar = 0;
+	}
+	baseline();
+	cycles(2);
+	coverage = &guest->vcpus[0].coverage[CHECK_MSR];
+	cr_assert_eq(coverage->state, COVERAGE_UNOBSERVABLE);
+	cr_assert(coverage->reason);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	cr_assert(!guest_complete(guest));
+}
+
+/* KVM in the guest leaves its own guest's MSRs in the CPU until it returns to its VMM. */
+GUEST_TEST(msrs_are_lent_to_the_guests_own_vms_until_it_is_in_user_mode)
+{
+	const uint64_t vmxe = 1 << 13;
+
+	for (unsigned int v = 0; v < VCPUS; v++)
+		fake.registers[v].cr4 |= vmxe;
+	fake.registers[1].sfmask = 0x4700; /* another system's */
+	fake.registers[0].cpl = 3;
+	baseline();
+	fake.registers[0].cpl = 0;
+	fake.registers[0].lstar = fake.registers[1].lstar = 0xfffff80312345678;
+	cycles(3);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	cr_assert_eq(guest->vcpus[0].coverage[CHECK_MSR].state, COVERAGE_SAMPLED);
+	/* Back in user mode they are its own, and a hook would show. */
+	fake.registers[1].sfmask = 0x257fd5;
+	fake.registers[1].cpl = 3;
+	fake.registers[1].lstar = link_text + fake.slide + 0x80;
+	cycles(2);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	fake.registers[0].cpl = 3;
+	cycles(1);
+	violation(1, "msr", -1, 0);
+}
+
+GUEST_TEST(hook_of_an_entry_between_two_cycles_is_pushed)
+{
+	uint64_t clean = fake.registers[0].lstar;
+
+	baseline();
+	fake.registers[0].lstar = hook;
+	pushed(0, KA_CHANGED_LSTAR);
+	expect_register("integrity.violation", "lstar", 0);
+	fake.registers[0].lstar = clean;
+	pushed(0, KA_CHANGED_LSTAR);
+	cr_assert_eq(events_of("integrity.restored"), 1);
+	cycles(2);
+	cr_assert_eq(events_of("integrity.violation"), 1);
+}
+
+GUEST_TEST(lost_guards_of_the_kernel_are_told_by_name)
+{
+	json_t *event, *lost;
+
+	baseline();
+	fake.registers[1].cr4 &= ~0x100000ull;
+	pushed(1, KA_CHANGED_CR4);
+	event = violation(1, "control_register", -1, 1);
+	expect_register("integrity.violation", "cr4", 1);
+	lost = json_object_get(json_object_get(event, "observed"), "lost");
+	cr_assert_eq(json_array_size(lost), 1);
+	cr_assert_str_eq(json_string_value(json_array_get(lost, 0)), "SMEP");
+	fake.registers[1].cr4 |= 0x100000;
+	pushed(1, KA_CHANGED_CR4);
+	cr_assert_eq(events_of("integrity.restored"), 1);
+	/* System calls that fault, for whoever handles that; data that can be executed. */
+	fake.registers[0].efer &= ~1ull;
+	cycles(1);
+	expect_register("integrity.violation", "efer", 0);
+	fake.registers[0].efer = 0x501;
+	cycles(1);
+	lost = json_object_get(json_object_get(last_event("integrity.violation", 0), "observed"),
+			       "lost");
+	cr_assert_str_eq(json_string_value(json_array_get(lost, 0)), "NXE");
+}
+
+GUEST_TEST(bits_that_come_and_go_are_no_violation)
+{
+	baseline();
+	for (unsigned int bit = 0; bit < 32; bit++) {
+		if (bit == 11 || bit == 16 || bit == 20 || bit == 21 || bit == 23 || bit == 13)
+			continue;
+		fake.registers[0].cr4 ^= 1ull << bit;
+		pushed(0, KA_CHANGED_CR4);
+		cycles(1);
+		fake.registers[0].cr4 ^= 1ull << bit;
+	}
+	fake.registers[0].cr0 ^= 1 << 3 | 1 << 30; /* TS, CD */
+	cycles(1);
+	/* Guards that are switched on. */
+	fake.registers[0].cr4 |= 1 << 11;
+	cycles(2);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+}
+
+GUEST_TEST(guard_that_was_lost_before_it_was_seen_is_told_by_what_the_kernel_pinned)
+{
+	fake.cr4_pinned_bits = 0x300000;
+	fake.registers[0].cr4 &= ~0x200000ull;
+	cycles(3);
+	violation(1, "control_register", -1, 0);
+}
+
+GUEST_TEST(breakpoints_in_the_kernel_are_told_and_others_are_not)
+{
+	json_t *event;
+
+	baseline();
+	fake.registers[0].dr[0] = link_text + fake.slide + 0x10000;
+	fake.registers[0].dr[1] = 0x7f0012345678;
+	fake.registers[0].dr7 = 0x400 | 1 << 2; /* the second one, of a debugger in the guest */
+	cycles(2);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	fake.registers[0].dr7 |= 1 << 1;
+	cycles(1);
+	event = violation(1, "debug_register", -1, 0);
+	expect_register("integrity.violation", "dr0", 0);
+	cr_assert_str_eq(text_at(event, "observed", "access"), "execute");
+	cr_assert_str_eq(text_at(event, "observed", "symbol"), "__x64_sys_0");
+	cr_assert_str_eq(json_string_value(json_object_get(event, "severity")), "high");
+	/* One on data, as perf(1) and kgdb set them, weighs less. */
+	fake.registers[0].dr7 |= 13 << 16;
+	cycles(1);
+	event = last_event("integrity.violation", 0);
+	cr_assert_str_eq(text_at(event, "observed", "access"), "write");
+	cr_assert_eq(number_at(event, "observed", "length"), 4);
+	cr_assert_str_eq(json_string_value(json_object_get(event, "severity")), "medium");
+	fake.registers[0].dr7 = 0x400;
+	cycles(1);
+	cr_assert_eq(events_of("integrity.restored"), 1);
+}
+
+GUEST_TEST(registers_are_held_against_the_store_by_a_monitor_that_comes_again)
+{
+	baseline();
+	guest_free(guest);
+	fake.registers[0].sfmask = fake.registers[1].sfmask = 0;
+	fake.registers[1].cr4 &= ~0x200000ull;
+	guest_start();
+	cycles(3);
+	cr_assert_eq(events_of("integrity.violation"), 3);
+}
+
+/* Without symbols nobody knows what should stand there, only that it stays. */
+GUEST_TEST(registers_of_an_unknown_kernel_are_held_against_what_they_were)
+{
+	watch.symbols_count = 0;
+	for (unsigned int v = 0; v < VCPUS; v++) {
+		fake.registers[v].lstar = 0xfffff80012345600 + v;
+		fake.registers[v].star = 0x23001000000000 + v;
+	}
+	for (int i = 0; i < 30 && guest->phase != GUEST_WATCHED; i++) {
+		guest->still_since_ns = 1;
+		cycles(1);
+	}
+	cr_assert_eq(guest->phase, GUEST_WATCHED);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	fake.registers[1].lstar += 0x1000;
+	cycles(1);
+	violation(1, "msr", -1, 1);
 }

@@ -14,6 +14,9 @@ enum check_id {
 	CHECK_CR0_WP,
 	CHECK_TEXT,
 	CHECK_SYMBOLS,
+	CHECK_MSR,
+	CHECK_CR,
+	CHECK_DR,
 	VCPU_CHECKS,
 	/* Of the guest as a whole: audits of its kernel's own records. */
 	CHECK_MODULES = VCPU_CHECKS,

@@ -19,6 +19,9 @@ enum object_kind {
 	OBJECT_SYSCALL_TABLE,
 	OBJECT_TEXT,
 	OBJECT_SYMBOL,
+	OBJECT_MSR,
+	OBJECT_CONTROL_REGISTER,
+	OBJECT_DEBUG_REGISTER,
 	/* What audits look at, each named in difference.name. */
 	OBJECT_MODULE,
 	OBJECT_TAINT,
@@ -32,8 +35,8 @@ struct object_key {
 	enum object_kind kind;
 	int table;	    /* enum ka_syscall_table_kind, else 0 */
 	int vcpu;	    /* OBJECT_SHARED: one object for all vCPUs */
-	/* Of the entry, or offset in the text; 0: there is one only. Of what audits look at: what tells
-	 * it from others of its kind, such as an address. */
+	/* Of the entry, offset in the text, or number of the register; 0: there is one only. Of what
+	 * audits look at: what tells it from others of its kind, such as an address. */
 	uint64_t index;
 };
 
@@ -48,6 +51,8 @@ struct difference {
 	unsigned int vcpu; /* one that sees it */
 	uint64_t gva, gpa; /* of the object; 0 for a register */
 	unsigned int size; /* bytes of a value: 4, 8 or 16 */
+	/* Of a control register the second of `observed` is what it lost, of a debug register its RW and
+	 * LEN. */
 	uint64_t expected[2], observed[2];
 	struct place expected_place, observed_place; /* a table that moved */
 	bool long_mode;
@@ -75,6 +80,13 @@ static inline bool object_is_place(enum object_kind kind)
 static inline bool object_is_audited(enum object_kind kind)
 {
 	return kind >= OBJECT_MODULE;
+}
+
+/* One that has no place in memory. */
+static inline bool object_is_register(enum object_kind kind)
+{
+	return kind == OBJECT_MSR || kind == OBJECT_CONTROL_REGISTER ||
+	       kind == OBJECT_DEBUG_REGISTER;
 }
 
 const char *object_kind_name(enum object_kind kind);

@@ -26,6 +26,9 @@ const char *object_kind_name(enum object_kind kind)
 		[OBJECT_SYSCALL_TABLE] = "syscall_table",
 		[OBJECT_TEXT] = "text",
 		[OBJECT_SYMBOL] = "symbol",
+		[OBJECT_MSR] = "msr",
+		[OBJECT_CONTROL_REGISTER] = "control_register",
+		[OBJECT_DEBUG_REGISTER] = "debug_register",
 		[OBJECT_MODULE] = "module",
 		[OBJECT_TAINT] = "taint",
 	};
@@ -100,6 +103,8 @@ static bool same_values(const struct difference *a, const struct difference *b)
 	/* CR0 has other bits than WP, and those come and go. */
 	if (a->object.kind == OBJECT_CR0_WP)
 		return true;
+	if (a->object.kind == OBJECT_CONTROL_REGISTER)
+		return a->observed[1] == b->observed[1];
 	return a->observed[0] == b->observed[0] && a->problem == b->problem &&
 	       !strcmp(a->observed_text, b->observed_text) && a->observed[1] == b->observed[1] &&
 	       a->observed_place.gva == b->observed_place.gva &&

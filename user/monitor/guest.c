@@ -343,12 +343,12 @@ static void hold_trampoline(struct guest_vcpu *vcpu, uint32_t *changed)
 	vcpu->held_changed |= tables;
 }
 
-/* CR4 changes with each flush of the TLB on some CPUs, and is not judged. */
-static bool push_allowed(struct guest *guest, uint32_t changed)
+static bool push_allowed(struct guest *guest, const struct guest_vcpu *vcpu, uint32_t changed)
 {
 	uint64_t now = clock_mono();
 
-	if (!(changed & (KA_CHANGED_CR0 | KA_CHANGED_GDTR | KA_CHANGED_IDTR)))
+	if (!(changed & (KA_CHANGED_CR0 | KA_CHANGED_GDTR | KA_CHANGED_IDTR)) &&
+	    !guest_registers_pushed(vcpu, changed))
 		return true;
 	if (now - guest->pushes_since_ns >= NS_PER_S) {
 		guest->pushes_since_ns = now;
@@ -368,7 +368,7 @@ static bool push_judge(struct guest *guest, struct guest_vcpu *vcpu, uint32_t ch
 		guest->emptied_ns = clock_mono();
 		return false;
 	}
-	if (!push_allowed(guest, changed))
+	if (!push_allowed(guest, vcpu, changed))
 		return false;
 	vcpu->long_mode = ka_long_mode(&vcpu->registers);
 	hold_trampoline(vcpu, &changed);

@@ -4,6 +4,7 @@
 #define MONITOR_GUEST_H
 
 #include "audit.h"
+#include "check_registers.h"
 #include "content.h"
 #include "event.h"
 #include "finding.h"
@@ -55,6 +56,8 @@ struct guest_vcpu {
 	struct view gdt_expected, gdt_accepted, gdt;
 	struct view idt_expected, idt;
 	struct view table[SYSCALL_TABLES]; /* its place through this vCPU's page tables */
+	struct register_values expected;
+	bool msrs_known; /* `expected` has them */
 	struct coverage coverage[VCPU_CHECKS];
 	/* Pushed with a table below the kernel's half; judged unless a reset follows. */
 	struct ka_registers held;
@@ -249,8 +252,20 @@ void guest_reference_drop(struct guest *guest);
 bool guest_kernel_found(struct guest *guest);
 /* Has another kernel taken over (kexec, a reset that no poll saw)? */
 bool guest_kernel_replaced(struct guest *guest);
+/* Is a boot that looks the same the same? Without KASLR a reboot looks like it, and may place per-CPU
+ * data elsewhere. */
+bool guest_boot_is_certain(const struct guest *guest);
 /* Reads in a row and time that are needed. */
 bool record_is_due(enum kernel_certainty certainty, unsigned int still, uint64_t still_ns);
+
+/* guest_registers.c: MSRs, control and debug registers. */
+/* Takes what is expected of a vCPU's from what they are now. */
+void guest_registers_expect(struct guest *guest, struct guest_vcpu *vcpu);
+int guest_registers_save(struct guest *guest, const struct guest_vcpu *vcpu);
+void guest_registers_restore(struct guest *guest, struct guest_vcpu *vcpu);
+bool guest_registers_differ(const struct guest *guest, const struct guest_vcpu *vcpu);
+/* Is there something to judge in what was pushed? */
+bool guest_registers_pushed(const struct guest_vcpu *vcpu, uint32_t changed);
 
 /* guest_track.c: tracks what should be, now. */
 void guest_track(struct guest *guest);

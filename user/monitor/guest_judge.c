@@ -7,6 +7,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "log.h"
+#include "look.h"
 #include "report.h"
 
 #include <errno.h>
@@ -15,16 +16,7 @@
 /* Of symbols that a guest lies about, so many are told. */
 enum { SYMBOL_DIFFERENCES_MAX = 8 };
 
-/* One look at a guest. */
-struct look {
-	struct guest *guest;
-	uint64_t real_ns, mono_ns;
-	const char *detected_by;
-	unsigned int reported; /* differences of the check at hand */
-};
-
-static void look_report(struct look *look, const struct guest_vcpu *vcpu,
-			struct difference *difference)
+void look_report(struct look *look, const struct guest_vcpu *vcpu, struct difference *difference)
 {
 	struct guest *guest = look->guest;
 	const struct finding_owner owner = { .host_id = guest->watch->stream->host.id,
@@ -67,7 +59,7 @@ static void look_spare_written(struct look *look)
 }
 
 /* What this look has seen to be in order again. */
-static void look_sweep_scope(struct look *look, const struct finding_scope *scope)
+void look_sweep_scope(struct look *look, const struct finding_scope *scope)
 {
 	struct finding finding;
 
@@ -78,7 +70,7 @@ static void look_sweep_scope(struct look *look, const struct finding_scope *scop
 		report_restored(look->guest, &finding, "baseline", look->real_ns, look->mono_ns);
 }
 
-static void look_sweep(struct look *look, enum check_id check, int vcpu, int table, bool registers)
+void look_sweep(struct look *look, enum check_id check, int vcpu, int table, bool registers)
 {
 	const struct finding_scope scope = {
 		.check = check, .vcpu = vcpu, .table = table, .registers = registers
@@ -87,15 +79,15 @@ static void look_sweep(struct look *look, enum check_id check, int vcpu, int tab
 	look_sweep_scope(look, &scope);
 }
 
-static void look_done(struct look *look, struct guest_vcpu *vcpu, enum check_id check,
-		      enum coverage_state state, const char *reason)
+void look_done(struct look *look, struct guest_vcpu *vcpu, enum check_id check,
+	       enum coverage_state state, const char *reason)
 {
 	coverage_set(&vcpu->coverage[check], state, reason, look->real_ns);
 	if (!look->reported)
 		vcpu->coverage[check].last_ok_ns = look->real_ns;
 }
 
-static void look_failed(struct look *look, struct guest_vcpu *vcpu, enum check_id check, int error)
+void look_failed(struct look *look, struct guest_vcpu *vcpu, enum check_id check, int error)
 {
 	coverage_set(&vcpu->coverage[check],
 		     error == -EOPNOTSUPP || error == -EPERM ? COVERAGE_UNOBSERVABLE
@@ -555,6 +547,7 @@ static bool table_differs(const struct guest_table *table)
 static bool vcpu_differs(const struct guest *guest, const struct guest_vcpu *vcpu)
 {
 	if (vcpu_error(vcpu) || !view_same_place(&vcpu->idt_expected, &vcpu->idt) ||
+	    guest_registers_differ(guest, vcpu) ||
 	    (!(vcpu->registers.flags & KA_REGISTERS_NO_WP) && cr0_wp_clear(vcpu->registers.cr0)))
 		return true;
 	if (vcpu_tables_known(vcpu) && (!view_same_place(&vcpu->gdt_expected, &vcpu->gdt) ||
@@ -627,6 +620,7 @@ void guest_judge(struct guest *guest)
 		judge_syscalls(&look, vcpu, table_error);
 		judge_wp(&look, vcpu);
 		cover_wp(&look, vcpu);
+		judge_registers(&look, vcpu);
 	}
 	guest->changes_lost = 0;
 	guest->judged++;
@@ -691,6 +685,7 @@ void guest_judge_pushed(struct guest *guest, struct guest_vcpu *vcpu, uint32_t c
 
 	finding_round(&guest->findings);
 	judge_wp(&look, vcpu);
+	judge_pushed_registers(&look, vcpu, changed);
 	if (changed & KA_CHANGED_GDTR)
 		judge_pushed_place(&look, vcpu, CHECK_GDT, &vcpu->registers.gdtr,
 				   &vcpu->gdt_expected);

@@ -414,6 +414,7 @@ static void vcpu_expect(struct guest *guest, struct guest_vcpu *vcpu, const stru
 			content->count[CONTENT_IDT] * idt_gate_size(vcpu->long_mode) - 1;
 	vcpu->gdt_accepted.len = 0;
 	vcpu->phase = VCPU_JUDGED;
+	guest_registers_expect(guest, vcpu);
 }
 
 static void vcpu_expect_idt_place(struct guest *guest, struct guest_vcpu *vcpu)
@@ -472,12 +473,19 @@ static int places_save(struct guest *guest)
 		if (!r)
 			r = store_place_save(store, guest->id, guest->generation, "idtr",
 					     (int)vcpu->id, &vcpu->idt_expected);
+		if (!r)
+			r = guest_registers_save(guest, vcpu);
 	}
 	for (int t = 0; !r && t < SYSCALL_TABLES; t++)
 		if (guest->table[t].known)
 			r = store_place_save(store, guest->id, guest->generation, table_objects[t],
 					     OBJECT_SHARED, &guest->table[t].expected);
 	return r;
+}
+
+bool guest_boot_is_certain(const struct guest *guest)
+{
+	return guest->kernel.slide || !guest->kernel.symbols;
 }
 
 /* The monitor was started again in the same boot: places that moved meanwhile have moved. */
@@ -490,6 +498,7 @@ static void places_restore(struct guest *guest)
 			continue;
 		place_restore(guest, "gdtr", (int)vcpu->id, &vcpu->gdt_expected);
 		place_restore(guest, "idtr", (int)vcpu->id, &vcpu->idt_expected);
+		guest_registers_restore(guest, vcpu);
 	}
 	for (int t = 0; t < SYSCALL_TABLES; t++)
 		if (guest->table[t].known)
@@ -614,9 +623,7 @@ static int baseline_make(struct guest *guest, uint64_t real_ns)
 		guest_close_findings(guest, "new_baseline");
 	guest->generation = boot.generation;
 	expect_all(guest, content);
-	/* Without KASLR a reboot that happened meanwhile looks the same, and may place per-CPU data
-	 * elsewhere. */
-	if (again && (boot.slide || !guest->kernel.symbols))
+	if (again && guest_boot_is_certain(guest))
 		places_restore(guest);
 	r = store_begin(store);
 	if (!r && !known)
@@ -751,7 +758,8 @@ void guest_record_vcpu(struct guest *guest, struct guest_vcpu *vcpu)
 		/* On its way up a CPU has early tables, and WP clear for a moment. */
 		bool up = view_same_place(&vcpu->gdt, &vcpu->gdt_expected) &&
 			  view_same_place(&vcpu->idt, &vcpu->idt_expected) &&
-			  !cr0_wp_clear(vcpu->registers.cr0);
+			  !cr0_wp_clear(vcpu->registers.cr0) &&
+			  !guest_registers_differ(guest, vcpu);
 
 		vcpu->still = up ? STILL_READS : vcpu->still + 1;
 		if (vcpu->still >= STILL_READS)
@@ -769,6 +777,7 @@ void guest_record_vcpu(struct guest *guest, struct guest_vcpu *vcpu)
 			memcpy(vcpu->gdt_expected.bytes + at, first->gdt_expected.bytes + at, 8);
 	vcpu->gdt_accepted.len = 0;
 	vcpu_expect_idt_place(guest, vcpu);
+	guest_registers_expect(guest, vcpu);
 	vcpu->phase = VCPU_JUDGED;
 	if (places_save(guest) < 0)
 		log_warning("%s: the places of vCPU %u are not in the store: %s", guest->info.name,

@@ -5,6 +5,7 @@
 #include "check_cr0wp.h"
 #include "clock.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -111,6 +112,7 @@ static bool check_covered(const struct guest *guest, enum check_id check)
 			continue;
 		if (vcpu->phase != VCPU_JUDGED ||
 		    (check == CHECK_GDT && !vcpu_tables_known(vcpu)) ||
+		    (check == CHECK_MSR && vcpu->registers.flags & KA_REGISTERS_NO_MSRS) ||
 		    (check == CHECK_CR0_WP && vcpu->registers.flags & KA_REGISTERS_NO_WP))
 			return false;
 		any = true;
@@ -253,6 +255,54 @@ static void set_text(const struct guest *guest, json_t *json, const struct diffe
 	set_symbol(guest, json, difference->target);
 }
 
+static enum register_id register_id(const struct object_key *key)
+{
+	return register_of(key->kind == OBJECT_MSR, (unsigned int)key->index);
+}
+
+static const char *register_text(const struct object_key *key)
+{
+	static const char *const debug[DEBUG_REGISTERS] = { "dr0", "dr1", "dr2", "dr3" };
+
+	return key->kind == OBJECT_DEBUG_REGISTER ? debug[key->index]
+						  : register_name(register_id(key));
+}
+
+/* Which bits a control register lost, by name. */
+static json_t *lost_json(const struct difference *difference)
+{
+	json_t *lost = json_array();
+
+	for (unsigned int bit = 0; bit < 64; bit++)
+		if (difference->observed[1] >> bit & 1)
+			json_array_append_new(lost, json_string(register_bit_name(
+							    register_id(&difference->object), bit)));
+	return lost;
+}
+
+static void set_breakpoint(const struct guest *guest, json_t *json,
+			   const struct difference *difference)
+{
+	unsigned int control = (unsigned int)difference->observed[1];
+
+	set(json, "access", json_string(breakpoint_access_name(breakpoint_access(control))));
+	set(json, "length", json_integer(breakpoint_length(control)));
+	set_symbol(guest, json, difference->observed[0]);
+}
+
+static void set_register(const struct guest *guest, json_t *json,
+			 const struct difference *difference, bool observed)
+{
+	const uint64_t *raw = observed ? difference->observed : difference->expected;
+
+	if (difference->object.kind == OBJECT_MSR && raw[0] >> 63)
+		set_symbol(guest, json, raw[0]);
+	if (difference->object.kind == OBJECT_CONTROL_REGISTER && observed)
+		set(json, "lost", lost_json(difference));
+	if (difference->object.kind == OBJECT_DEBUG_REGISTER && observed)
+		set_breakpoint(guest, json, difference);
+}
+
 static json_t *value_json(const struct guest *guest, const struct difference *difference,
 			  bool observed)
 {
@@ -290,6 +340,11 @@ static json_t *value_json(const struct guest *guest, const struct difference *di
 	case OBJECT_TEXT:
 		set_text(guest, json, difference, observed);
 		break;
+	case OBJECT_MSR:
+	case OBJECT_CONTROL_REGISTER:
+	case OBJECT_DEBUG_REGISTER:
+		set_register(guest, json, difference, observed);
+		break;
 	default: /* OBJECT_SYMBOL */
 		set_symbol(guest, json, raw[0]);
 		break;
@@ -305,6 +360,8 @@ static json_t *object_json(const struct guest *guest, const struct difference *d
 
 	if (object_is_audited(key->kind))
 		set(object, "name", event_string(difference->name));
+	else if (object_is_register(key->kind))
+		set(object, "register", json_string(register_text(key)));
 	else if (!object_is_place(key->kind) && key->kind != OBJECT_CR0_WP)
 		set(object, "index", json_integer((json_int_t)key->index));
 	if (key->check == CHECK_SYSCALL_TABLE)
@@ -359,6 +416,19 @@ static json_t *finding_json(const struct finding *finding, const char *state)
 			 event_time(finding->last_seen_ns), "count", (json_int_t)finding->count);
 }
 
+/* "LSTAR of vCPU 0" */
+static void register_object_text(const struct difference *difference, char *buf, size_t size)
+{
+	const char *name = register_text(&difference->object);
+	char upper[16];
+	size_t i;
+
+	for (i = 0; name[i] && i < sizeof(upper) - 1; i++)
+		upper[i] = (char)toupper((unsigned char)name[i]);
+	upper[i] = '\0';
+	snprintf(buf, size, "%s of vCPU %u", upper, difference->vcpu);
+}
+
 void report_object_text(const struct guest *guest, const struct difference *difference, char *buf,
 			size_t size)
 {
@@ -403,10 +473,26 @@ void report_object_text(const struct guest *guest, const struct difference *diff
 	case OBJECT_SYSCALL_TABLE:
 		snprintf(buf, size, "place of the system call table, vCPU %u", difference->vcpu);
 		break;
+	case OBJECT_MSR:
+	case OBJECT_CONTROL_REGISTER:
+	case OBJECT_DEBUG_REGISTER:
+		register_object_text(difference, buf, size);
+		break;
 	default:
 		snprintf(buf, size, "%s %s", object_kind_name(key->kind), difference->name);
 		break;
 	}
+}
+
+/* Debuggers and perf(1) watch the kernel's data with breakpoints; hooks stop at its code. */
+static enum severity severity_of(const struct guest *guest, const struct difference *difference)
+{
+	enum severity severity = guest->policy.severity[difference->object.check];
+
+	if (difference->object.kind == OBJECT_DEBUG_REGISTER && severity > SEVERITY_LOW &&
+	    breakpoint_access((unsigned int)difference->observed[1]) != BREAKPOINT_EXECUTE)
+		severity--;
+	return severity;
 }
 
 static json_t *finding_event(const struct guest *guest, const struct finding *finding,
@@ -415,8 +501,7 @@ static json_t *finding_event(const struct guest *guest, const struct finding *fi
 {
 	const struct difference *difference = &finding->difference;
 	bool violation = state[0] != 'r';
-	enum severity severity =
-		violation ? guest->policy.severity[difference->object.check] : SEVERITY_INFO;
+	enum severity severity = violation ? severity_of(guest, difference) : SEVERITY_INFO;
 	const struct check *check = &checks[difference->object.check];
 	char text[320], message[640];
 	json_t *event;
@@ -445,6 +530,10 @@ static const char *violation_text(const struct difference *difference)
 		return "leads outside of the kernel's text";
 	if (difference->object.kind == OBJECT_CR0_WP)
 		return "cleared";
+	if (difference->object.kind == OBJECT_CONTROL_REGISTER)
+		return "lost a bit that guards the kernel";
+	if (difference->object.kind == OBJECT_DEBUG_REGISTER)
+		return "is a breakpoint in the kernel";
 	return object_is_place(difference->object.kind) ? "moved" : "changed";
 }
 
