@@ -866,6 +866,23 @@ struct ka_text_difference {
 	uint64_t target;
 };
 
+/*
+ * What the guest's kernel has recorded of code that it put into its text by itself: kprobes, with
+ * the code that optimized ones jump to, direct calls of ftrace, images of BPF, its modules.
+ */
+struct ka_tracing;
+struct ka_tracing_layout; /* as struct ka_module_layout */
+int ka_tracing_layout_new(const struct ka_kernel *kernel, const struct ka_types *types,
+			  struct ka_tracing_layout **ret_layout);
+void ka_tracing_layout_free(struct ka_tracing_layout *layout);
+/*
+ * The records at this moment: the guest's word, of which a record that cannot be read explains
+ * nothing. Errors: -EOWNERDEAD; -ENOMEM; -ENODATA, a 32-bit kernel.
+ */
+int ka_tracing_read(struct ka_vm *vm, const struct ka_kernel *kernel,
+		    const struct ka_tracing_layout *layout, struct ka_tracing **ret_tracing);
+void ka_tracing_free(struct ka_tracing *tracing);
+
 /* A boot of the kernel. Begins zeroed but for `slide`, and `read` where there is one. */
 struct ka_text_boot {
 	uint64_t slide;
@@ -878,6 +895,9 @@ struct ka_text_boot {
 	 */
 	int (*read)(void *ctx, uint64_t address, void *buf, size_t len);
 	void *ctx;
+	/* What the guest's kernel has recorded of its own doing, read after the bytes that are
+	 * compared; NULL: breakpoints of kprobes and calls into images of BPF are differences. */
+	const struct ka_tracing *tracing;
 };
 
 /*

@@ -52,8 +52,12 @@
 #define look_failed tested_look_failed
 #define guest_reference_drop tested_guest_reference_drop
 #define guest_text_prepare tested_guest_text_prepare
-#define guest_text_begin tested_guest_text_begin
+#define guest_text_first tested_guest_text_first
 #define guest_text_drop tested_guest_text_drop
+#define guest_text_look tested_guest_text_look
+#define guest_text_aim tested_guest_text_aim
+#define guest_first_looks_allowed tested_guest_first_looks_allowed
+#define guest_first_look_took tested_guest_first_look_took
 #define guest_text_add tested_guest_text_add
 #define guest_text_collect tested_guest_text_collect
 #define guest_track tested_guest_track
@@ -122,6 +126,7 @@ static int fake_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max
 #define ka_kernel_find(vm, symbols, count, kernel) fake_kernel_find(vm, symbols, count, kernel)
 #define ka_symbols_from_guest(vm, symbols) fake_symbols_from_guest(vm, symbols)
 #define ka_types_from_guest(vm, kernel, types) fake_types_from_guest(vm, kernel, types)
+#define ka_tracing_layout_new(kernel, types, layout) ((void)(types), -ENODATA)
 #define ka_symbol_read(vm, kernel, name, buf, len) fake_symbol_read(vm, kernel, name, buf, len)
 #define ka_syscall_table_find(vm, kernel, kind, table)                                             \
 	fake_syscall_table_find(vm, kernel, kind, table)
@@ -1539,6 +1544,46 @@ GUEST_TEST(text_that_was_changed_before_it_was_seen_is_told)
 	page(P_TEXT)[0x1044] = text_byte;
 	cycles(2);
 	cr_assert_eq(events_of("integrity.restored"), 1);
+}
+
+/* The kernel itself has one wherever it patches, for a moment. */
+GUEST_TEST(a_breakpoint_is_told_once_it_stays)
+{
+	text_known();
+	baseline();
+	page(P_TEXT)[0x1044] = 0xcc;
+	cycles(1);
+	page(P_TEXT)[0x1044] = text_byte;
+	cycles(3);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	page(P_TEXT)[0x1044] = 0xcc;
+	cycles(3);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	usleep(1100 * 1000);
+	cycles(4);
+	violation(1, "text", 0x1044, 0);
+	cr_assert_eq(events_of("integrity.restored"), 0);
+	page(P_TEXT)[0x1044] = text_byte;
+	cycles(2);
+	cr_assert_eq(events_of("integrity.restored"), 1);
+}
+
+GUEST_TEST(first_looks_leave_the_interval_to_other_guests)
+{
+	struct first_looks looks = { 0 };
+
+	text_known();
+	watch.first_looks = &looks;
+	looks.since_ns = clock_mono();
+	looks.spent_ns = NS_PER_S; /* others have had it all */
+	page(P_TEXT)[0x1044] = 0xe9;
+	cycles(3);
+	cr_assert_eq(events_of("baseline.recorded"), 1);
+	cr_assert_eq(guest->text.first, guest->text.start);
+	looks.since_ns -= NS_PER_S;
+	cycles(2);
+	cr_assert_eq(guest->text.first, guest->text.end);
+	violation(1, "text", 0x1044, 0);
 }
 
 GUEST_TEST(text_is_watched_in_the_read_of_the_tables)

@@ -9,7 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "access/patch_judge.h"
+#include "access/insn.h"
+#include "access/patch_probe.h"
+#include "access/tracing.h"
 
 enum { TRIES = 60, SLIDE = 0x12600000, MAX = 8 };
 
@@ -29,7 +31,7 @@ static void load(const char *version)
 		cr_skip_test("%s is not there: make lab brings it", path);
 	cr_assert_eq(ka_reference_derive(path, &reference), 0);
 	cr_assert_eq(ka_text_create(reference, &text), 0);
-	cr_assert_eq(patch_judge_create(reference, &judge), 0);
+	cr_assert_eq(patch_judge_create(reference, NULL, &judge), 0);
 	ka_text_range(text, &start, &end);
 	guest = malloc(end - start);
 	boot = (struct ka_text_boot){ .slide = SLIDE };
@@ -321,5 +323,205 @@ Test(kernel_text, alternatives_are_accepted_whole_or_not_at_all)
 		tried++;
 	}
 	cr_expect_geq(tried, 10);
+	unload();
+}
+
+/* ---- what the guest's kernel has recorded of its own doing ---------------------------------- */
+
+static const uint64_t slot_at = 0xffffffffc0200000, image_at = 0xffffffffc0210000;
+static uint8_t slot[512], key[8];
+static uint64_t key_at;
+
+/* The guest's memory outside of its text: a probe's code, and the key of a static call. */
+static int read_outside(void *ctx, uint64_t address, void *buf, size_t len)
+{
+	(void)ctx;
+	if (address >= start && address + len <= end)
+		memcpy(buf, at(address), len);
+	else if (address >= slot_at && address + len <= slot_at + sizeof(slot))
+		memcpy(buf, slot + (address - slot_at), len);
+	else if (key_at && address == key_at && len == sizeof(key))
+		memcpy(buf, key, len);
+	else
+		return -1;
+	return 0;
+}
+
+/* Whole instructions of at least five bytes, none of which branches or is patched by the kernel. */
+static uint64_t plain_code(size_t *ret_len)
+{
+	uint64_t function;
+
+	cr_assert_eq(ka_symbols_find(ka_reference_symbols(reference), "vfs_read", &function), 0);
+	for (uint64_t address = function; address < function + 512; address++) {
+		struct insn insn;
+		size_t len = 0, site;
+
+		while (len < 5 && insn_decode(at(address + len), 16, true, &insn) &&
+		       !insn_is_relative_branch(&insn) && !insn.rip_relative &&
+		       insn.opcode[0] != 0xc3 && insn.opcode[0] != 0xcc)
+			len += insn.length;
+		site = patch_sites_from(&judge.sites, address - 16);
+		if (len < 5 || judge.sites.site[site].address < address + len)
+			continue;
+		*ret_len = len;
+		return address;
+	}
+	cr_assert_fail("no such code");
+	*ret_len = 0;
+	return 0;
+}
+
+static void distance_put(uint8_t *bytes, uint8_t opcode, uint64_t place, uint64_t target)
+{
+	int32_t distance = (int32_t)(target - (place + 5));
+
+	bytes[0] = opcode;
+	memcpy(bytes + 1, &distance, 4);
+}
+
+static struct tracing_probe probe_make(uint64_t address, size_t len)
+{
+	struct tracing_probe probe = { .address = address,
+				       .gva = 0xffff888001234500,
+				       .slot = slot_at,
+				       .size = len,
+				       .opcode = *at(address) };
+	const struct patch_slot *template = &judge.slot;
+
+	cr_assert(template->bytes);
+	memcpy(probe.copied, at(address + 1), sizeof(probe.copied));
+	memcpy(slot, template->bytes, template->len);
+	memcpy(slot + template->clac, "\x0f\x01\xca", 3);
+	memcpy(slot + template->probe, "\x48\xbf", 2);
+	memcpy(slot + template->probe + 2, &probe.gva, 8);
+	distance_put(slot + template->call, 0xe8, slot_at + template->call, template->callback);
+	memcpy(slot + template->len, at(address), len);
+	distance_put(slot + template->len + len, 0xe9, slot_at + template->len + len,
+		     address + len);
+	return probe;
+}
+
+static size_t compare_code(uint64_t address, size_t len)
+{
+	struct ka_text_difference differences[MAX];
+
+	return compare(address, address + len, differences);
+}
+
+static void probes_are_explained(const char *version)
+{
+	struct tracing_probe probe;
+	struct ka_tracing tracing = { .probes = &probe, .probe_count = 1 };
+	uint64_t address;
+	size_t len;
+
+	load(version);
+	address = plain_code(&len);
+	probe = probe_make(address, len);
+	boot.read = read_outside;
+	*at(address) = 0xcc;
+	cr_expect_geq(compare_code(address, len), 1, "a breakpoint that nobody recorded");
+	boot.tracing = &tracing;
+	cr_expect_eq(compare_code(address, len), 0);
+	probe.opcode ^= 1;
+	cr_expect_geq(compare_code(address, len), 1, "the record of another instruction");
+	probe.opcode ^= 1;
+
+	put_branch(&(struct patch_site){ .address = address }, 0xe9, slot_at);
+	cr_expect_eq(compare_code(address, len), 0, "a jump to a probe's code");
+	*at(address) = 0xcc;
+	cr_expect_eq(compare_code(address, len), 0, "one that comes or goes");
+	*at(address) = 0xe9;
+	for (size_t i = 0; i < judge.slot.len + len + 5; i++) {
+		slot[i] ^= 0x55;
+		cr_expect_geq(compare_code(address, len), 1, "byte %zu of it is another", i);
+		slot[i] ^= 0x55;
+	}
+	put_branch(&(struct patch_site){ .address = address }, 0xe9, slot_at + 16);
+	cr_expect_geq(compare_code(address, len), 1, "a jump elsewhere");
+	unload();
+}
+
+Test(kernel_text, probes_of_6_1_are_explained_by_their_record_alone)
+{
+	probes_are_explained("6.1");
+}
+
+Test(kernel_text, probes_of_6_12_are_explained_by_their_record_alone)
+{
+	probes_are_explained("6.12");
+}
+
+Test(kernel_text, direct_calls_lead_to_recorded_trampolines)
+{
+	struct tracing_direct direct = { .target = image_at };
+	struct tracing_range range = { image_at, image_at + 4096, TRACING_TRAMPOLINE };
+	struct ka_tracing tracing = {
+		.directs = &direct, .direct_count = 1, .ranges = &range, .range_count = 1
+	};
+	const struct patch_site *site;
+
+	load("6.12");
+	boot.tracing = &tracing;
+	for (size_t n = 0; (site = sample(KA_PATCH_FTRACE, n)); n++) {
+		direct.place = site->address;
+		put_branch(site, 0xe8, image_at);
+		clean(site, "a trampoline");
+		put_branch(site, 0xe8, image_at + 8);
+		cr_expect_eq(compare_site(site), 1, "elsewhere in it");
+		direct.place++;
+		put_branch(site, 0xe8, image_at);
+		cr_expect_eq(compare_site(site), 1, "the record of another place");
+	}
+	direct.place = sample(KA_PATCH_FTRACE, 0)->address;
+	range.kind = TRACING_MODULE;
+	put_branch(sample(KA_PATCH_FTRACE, 0), 0xe8, image_at);
+	cr_expect_eq(compare_site(sample(KA_PATCH_FTRACE, 0)), 1, "a module is no trampoline");
+	unload();
+}
+
+static const struct patch_site *trampoline_of(const char *name)
+{
+	uint64_t address;
+
+	cr_assert_eq(ka_symbols_find(ka_reference_symbols(reference), name, &address), 0);
+	for (size_t i = 0; i < judge.sites.count; i++)
+		if (judge.sites.site[i].address == address &&
+		    judge.sites.site[i].kind == KA_PATCH_STATIC_CALL_TRAMPOLINE)
+			return &judge.sites.site[i];
+	cr_assert_fail("%s is no place", name);
+	return NULL;
+}
+
+/* A static call that leads out of the text: which, to what, and does its key say so? */
+static size_t static_call_to(const char *name, enum tracing_range_kind kind, bool recorded)
+{
+	struct tracing_range range = { image_at, image_at + 4096, kind };
+	struct ka_tracing tracing = { .ranges = &range, .range_count = 1 };
+	uint64_t target = image_at + 64, told = target + SLIDE + !recorded;
+	const struct patch_site *site;
+	char other[64];
+
+	snprintf(other, sizeof(other), "__SCK__%s", name);
+	cr_assert_eq(ka_symbols_find(ka_reference_symbols(reference), other, &key_at), 0);
+	snprintf(other, sizeof(other), "__SCT__%s", name);
+	site = trampoline_of(other);
+	memcpy(key, &told, sizeof(key));
+	boot.read = read_outside;
+	boot.tracing = &tracing;
+	put_branch(site, 0xe9, target);
+	return compare_site(site);
+}
+
+Test(kernel_text, static_calls_lead_outside_where_that_is_their_custom)
+{
+	load("6.12");
+	cr_expect_eq(static_call_to("bpf_dispatcher_xdp_call", TRACING_DISPATCHER, true), 0);
+	cr_expect_eq(static_call_to("bpf_dispatcher_xdp_call", TRACING_DISPATCHER, false), 1);
+	cr_expect_eq(static_call_to("bpf_dispatcher_xdp_call", TRACING_MODULE, true), 1);
+	cr_expect_eq(static_call_to("tp_func_sched_switch", TRACING_MODULE, true), 0);
+	cr_expect_eq(static_call_to("tp_func_sched_switch", TRACING_DISPATCHER, true), 1);
+	cr_expect_eq(static_call_to("x86_pmu_enable", TRACING_MODULE, true), 1);
 	unload();
 }

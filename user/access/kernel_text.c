@@ -5,20 +5,18 @@
 #include <string.h>
 
 #include "insn.h"
-#include "patch_judge.h"
+#include "kernel_text.h"
+#include "patch_probe.h"
 
 enum { CHUNK = 4096 };
-
-struct ka_text {
-	struct patch_judge judge;
-};
 
 /* The guest's bytes at hand. */
 struct window {
 	const struct ka_text *text;
 	struct ka_text_boot *boot;
 	uint64_t address;
-	const uint8_t *bytes;
+	const uint8_t *bytes; /* without what is explained by records of the guest's kernel */
+	const uint8_t *seen;
 	size_t len;
 };
 
@@ -50,7 +48,7 @@ const char *ka_patch_kind_name(enum ka_patch_kind kind)
 int ka_text_create(const struct ka_reference *reference, struct ka_text **ret_text)
 {
 	struct ka_text *text = calloc(1, sizeof(*text));
-	int err = text ? patch_judge_create(reference, &text->judge) : -ENOMEM;
+	int err = text ? patch_judge_create(reference, NULL, &text->judge) : -ENOMEM;
 
 	if (err) {
 		free(text);
@@ -65,6 +63,7 @@ void ka_text_free(struct ka_text *text)
 	if (!text)
 		return;
 	patch_judge_destroy(&text->judge);
+	ka_reference_free(text->own);
 	free(text);
 }
 
@@ -158,7 +157,7 @@ static void describe(const struct window *window, const struct patch_site *site,
 		len = text->address + text->len - start;
 	patch_source(&window->text->judge, window->boot->slide, start, ret_difference->expected,
 		     len);
-	memcpy(ret_difference->observed, window_at(window, start, len), len);
+	memcpy(ret_difference->observed, window->seen + (start - window->address), len);
 }
 
 /* First byte in [from, to) that is not as in the image; `to`: none. */
@@ -191,25 +190,41 @@ static uint64_t end_of_difference(const struct window *window, uint64_t from, ui
 	return end;
 }
 
-size_t ka_text_compare(const struct ka_text *text, struct ka_text_boot *boot, uint64_t address,
-		       const uint8_t *bytes, size_t len, uint64_t from, uint64_t to,
-		       struct ka_text_difference *differences, size_t max)
+static size_t window_compare(const struct window *window, uint64_t from, uint64_t to,
+			     struct ka_text_difference *differences, size_t max)
 {
-	const struct window window = { text, boot, address, bytes, len };
 	size_t found = 0;
 
-	while ((from = first_different(&window, from, to)) < to) {
+	while ((from = first_different(window, from, to)) < to) {
 		const struct patch_site *site;
-		uint64_t end = explain(&window, from, &site);
+		uint64_t end = explain(window, from, &site);
 
 		if (!end) {
 			end = site ? site->address + site->length
-				   : end_of_difference(&window, from, to);
+				   : end_of_difference(window, from, to);
 			if (found < max)
-				describe(&window, site, from, end, &differences[found]);
+				describe(window, site, from, end, &differences[found]);
 			found++;
 		}
 		from = end;
 	}
+	return found;
+}
+
+size_t ka_text_compare(const struct ka_text *text, struct ka_text_boot *boot, uint64_t address,
+		       const uint8_t *bytes, size_t len, uint64_t from, uint64_t to,
+		       struct ka_text_difference *differences, size_t max)
+{
+	struct window window = { text, boot, address, bytes, bytes, len };
+	uint8_t *undone = patch_has_probes(boot, address, len) ? malloc(len) : NULL;
+	size_t found;
+
+	if (undone) {
+		memcpy(undone, bytes, len);
+		patch_undo_probes(&text->judge, boot, address, undone, len);
+		window.bytes = undone;
+	}
+	found = window_compare(&window, from, to, differences, max);
+	free(undone);
 	return found;
 }

@@ -10,7 +10,9 @@
 #include <string.h>
 
 #include "insn.h"
+#include "patch_probe.h"
 #include "symbols.h"
+#include "tracing.h"
 
 enum {
 	OP_CALL = 0xe8,
@@ -66,7 +68,7 @@ static const uint8_t *section_at(const struct ka_section *section, uint64_t addr
 static const uint8_t *image_at(const struct patch_judge *judge, uint64_t address, size_t len)
 {
 	const struct ka_section *sections[] = { judge->text, judge->replacements,
-						judge->call_thunk };
+						judge->kernel ? NULL : judge->call_thunk };
 	const uint8_t *bytes = NULL;
 
 	for (size_t i = 0; !bytes && i < 3; i++)
@@ -121,7 +123,7 @@ bool patch_source(const struct patch_judge *judge, uint64_t slide, uint64_t addr
 	const uint8_t *bytes = image_at(judge, address, len);
 
 	if (!bytes)
-		return false;
+		return judge->kernel && patch_source(judge->kernel, slide, address, buf, len);
 	memcpy(buf, bytes, len);
 	if (!slide)
 		return true;
@@ -216,10 +218,11 @@ static bool branches(const struct code *code, uint8_t opcode, uint64_t *ret_targ
 static const char *function_name(const struct patch_judge *judge, uint64_t address)
 {
 	uint64_t offset = 1;
-	const char *name = section_at(judge->text, address, 1)
-				   ? ka_symbols_name(judge->reference->symbols, address, &offset)
-				   : NULL;
+	const char *name;
 
+	if (!section_at(judge->text, address, 1))
+		return judge->kernel ? function_name(judge->kernel, address) : NULL;
+	name = ka_symbols_name(judge->reference->symbols, address, &offset);
 	return offset ? NULL : name;
 }
 
@@ -325,13 +328,46 @@ static bool trampoline_function(const struct code *code, uint64_t trampoline,
 	return returns(&there, BRANCH_BYTES) || branches(&there, OP_JMP32, ret_function);
 }
 
+/* Of a static call, whose trampoline it is: whose calls may lead out of the kernel's text. */
+static bool leads_outside(const struct code *code, const char *name, uint64_t target)
+{
+	const struct ka_tracing *tracing = code->boot->tracing;
+
+	/* Modules share theirs with those that they are made for, as KVM does. */
+	if (code->judge->kernel && tracing_in_range(tracing, TRACING_MODULE, target))
+		return true;
+	if (!strncmp(name, "bpf_dispatcher_", 15))
+		return tracing_in_range(tracing, TRACING_DISPATCHER, target);
+	/* What a module does at a tracepoint of the kernel's, and KVM for its guests' samples. */
+	return (!strncmp(name, "tp_func_", 8) || !strncmp(name, "__perf_guest_", 13)) &&
+	       tracing_in_range(tracing, TRACING_MODULE, target);
+}
+
+/* Does the guest's kernel say of its static call that it leads there, and is that its custom? */
+static bool is_recorded_function(const struct code *code, uint64_t trampoline, uint64_t target)
+{
+	uint64_t offset = 0, key = 0, function = 0;
+	const char *name = reference_name(code->judge->reference,
+					  trampoline ? trampoline : code->source, &offset);
+	char other[512];
+
+	if (!name || offset || strncmp(name, "__SCT__", 7) || strlen(name) >= sizeof(other) ||
+	    !code->boot->read || !code->judge->is_64bit)
+		return false;
+	strcpy(other, name);
+	other[4] = 'K';
+	key = reference_symbol(code->judge->reference, other);
+	return key && !code->boot->read(code->boot->ctx, key, &function, sizeof(function)) &&
+	       function - code->boot->slide == target && leads_outside(code, name + 7, target);
+}
+
 /* All calls of a static call lead where its trampoline does. */
 static bool is_static_function(const struct code *code, uint64_t trampoline, uint64_t target)
 {
 	uint64_t function;
 
 	if (!is_entry(code->judge, target))
-		return false;
+		return is_recorded_function(code, trampoline, target);
 	return !trampoline_function(code, trampoline, &function) ||
 	       is_target(code->judge, target, function) || is_target(code->judge, function, target);
 }
@@ -408,7 +444,8 @@ static bool is_trampoline_of(const struct code *code, uint64_t target,
 			     const struct patch_ftrace *ftrace)
 {
 	uint8_t bytes[TRAMPOLINE_MAX];
-	const struct code copy = { code->judge, code->boot, ftrace->start, target, bytes, true };
+	const struct patch_judge *kernel = code->judge->kernel ? code->judge->kernel : code->judge;
+	const struct code copy = { kernel, code->boot, ftrace->start, target, bytes, true };
 	uint64_t jmp = ftrace->jmp ? ftrace->jmp : ftrace->end;
 
 	if (!ftrace->end || !code->boot->read ||
@@ -432,7 +469,7 @@ static bool ftrace(const struct code *code)
 		if (target == code->judge->ftrace[i].start ||
 		    is_trampoline_of(code, target, &code->judge->ftrace[i]))
 			return true;
-	return false;
+	return tracing_has_direct(code->boot->tracing, code->place, target);
 }
 
 static bool ftrace_call(const struct code *code)
@@ -788,15 +825,15 @@ bool patch_accepts(const struct patch_judge *judge, struct ka_text_boot *boot,
 	}
 }
 
-/* ---- the build ----------------------------------------------------------------------------- */
-
-static uint64_t symbol(const struct ka_reference *reference, const char *name)
+bool patch_copy_matches(const struct patch_judge *judge, struct ka_text_boot *boot,
+			uint64_t source, uint64_t place, const uint8_t *bytes, size_t len)
 {
-	uint64_t address = 0;
+	const struct code copy = { judge, boot, source, place, bytes, true };
 
-	ka_symbols_find(reference->symbols, name, &address);
-	return address;
+	return copy_matches(&copy, source, source + len);
 }
+
+/* ---- the build ----------------------------------------------------------------------------- */
 
 static void find_return_thunks(struct patch_judge *judge)
 {
@@ -807,7 +844,7 @@ static void find_return_thunks(struct patch_judge *judge)
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		uint64_t address = symbol(judge->reference, names[i]);
+		uint64_t address = reference_symbol(judge->reference, names[i]);
 
 		if (address)
 			judge->return_thunk[judge->return_thunks++] = address;
@@ -826,11 +863,11 @@ static void find_ftrace(struct patch_judge *judge)
 
 	for (size_t i = 0; i < PATCH_FTRACE_CALLERS; i++) {
 		struct patch_ftrace ftrace = {
-			.start = symbol(judge->reference, names[i][0]),
-			.op = symbol(judge->reference, names[i][1]),
-			.call = symbol(judge->reference, names[i][2]),
-			.jmp = names[i][3] ? symbol(judge->reference, names[i][3]) : 0,
-			.end = symbol(judge->reference, names[i][4]),
+			.start = reference_symbol(judge->reference, names[i][0]),
+			.op = reference_symbol(judge->reference, names[i][1]),
+			.call = reference_symbol(judge->reference, names[i][2]),
+			.jmp = names[i][3] ? reference_symbol(judge->reference, names[i][3]) : 0,
+			.end = reference_symbol(judge->reference, names[i][4]),
 		};
 		uint64_t last = ftrace.jmp ? ftrace.jmp : ftrace.end - 2;
 
@@ -842,32 +879,35 @@ static void find_ftrace(struct patch_judge *judge)
 	}
 }
 
-int patch_judge_create(const struct ka_reference *reference, struct patch_judge *ret_judge)
+int patch_judge_create(const struct ka_reference *reference, const struct patch_judge *kernel,
+		       struct patch_judge *ret_judge)
 {
 	struct patch_judge judge = {
+		.kernel = kernel,
 		.reference = reference,
 		.text = reference_find(reference, ".text"),
 		.replacements = reference_find(reference, ".altinstr_replacement"),
-		.call_thunk = reference_find(reference, "call_thunk_template"),
-		.pv_ops = reference_find(reference, "pv_ops"),
+		.call_thunk = reference_find_shared(reference, "call_thunk_template"),
+		.pv_ops = reference_find_shared(reference, "pv_ops"),
 		.relocs_32 = reference_find(reference, REFERENCE_RELOCS_32),
 		.relocs_inverse_32 = reference_find(reference, REFERENCE_RELOCS_INVERSE_32),
 		.relocs_64 = reference_find(reference, REFERENCE_RELOCS_64),
 		.is_64bit = ka_symbols_64bit(reference->symbols),
-		.thunk = symbol(reference, "__x86_indirect_thunk_array"),
-		.call_thunks = symbol(reference, "__x86_indirect_call_thunk_array"),
-		.jump_thunks = symbol(reference, "__x86_indirect_jump_thunk_array"),
-		.its_thunks = symbol(reference, "__x86_indirect_its_thunk_array"),
-		.static_call_return = symbol(reference, "__static_call_return"),
+		.thunk = reference_symbol(reference, "__x86_indirect_thunk_array"),
+		.call_thunks = reference_symbol(reference, "__x86_indirect_call_thunk_array"),
+		.jump_thunks = reference_symbol(reference, "__x86_indirect_jump_thunk_array"),
+		.its_thunks = reference_symbol(reference, "__x86_indirect_its_thunk_array"),
+		.static_call_return = reference_symbol(reference, "__static_call_return"),
 	};
 	int err;
 
 	/* Where data has no names, most lists of places are not found. */
-	if (!judge.text || !judge.relocs_32 || !judge.relocs_32->len ||
-	    !reference_find(reference, "jump_table"))
+	if (!judge.text || (!kernel && (!judge.relocs_32 || !judge.relocs_32->len ||
+					!reference_find(reference, "jump_table"))))
 		return -ENODATA;
 	find_return_thunks(&judge);
 	find_ftrace(&judge);
+	patch_slot_find(kernel ? reference->kernel : reference, &judge.slot);
 	err = patch_sites_create(reference, &judge.sites);
 	if (err)
 		return err;

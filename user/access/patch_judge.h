@@ -13,8 +13,19 @@ struct patch_ftrace {
 	uint64_t start, op, call, jmp, end;
 };
 
-/* A kernel build, and what its symbols say about patching. All addresses are link-time. */
+/* The code that a kprobe's slot begins with, by offset what is filled in there; bytes NULL: none. */
+struct patch_slot {
+	const uint8_t *bytes;
+	size_t len, clac, probe, call;
+	uint64_t callback;
+};
+
+/*
+ * A kernel build, or a module where it lies, and what its symbols say about patching. All addresses
+ * are link-time.
+ */
 struct patch_judge {
+	const struct patch_judge *kernel; /* of a module */
 	const struct ka_reference *reference;
 	struct patch_sites sites;
 	const struct ka_section *text, *replacements, *call_thunk, *pv_ops;
@@ -26,9 +37,12 @@ struct patch_judge {
 	size_t return_thunks;
 	uint64_t static_call_return;
 	struct patch_ftrace ftrace[PATCH_FTRACE_CALLERS];
+	struct patch_slot slot;
 };
 
-int patch_judge_create(const struct ka_reference *reference, struct patch_judge *ret_judge);
+/* `kernel`: that of the kernel that a module is loaded into, else NULL. */
+int patch_judge_create(const struct ka_reference *reference, const struct patch_judge *kernel,
+		       struct patch_judge *ret_judge);
 void patch_judge_destroy(struct patch_judge *judge);
 
 /*
@@ -41,5 +55,9 @@ bool patch_source(const struct patch_judge *judge, uint64_t slide, uint64_t addr
 /* May the kernel have put these bytes, as many as the site is long, there? */
 bool patch_accepts(const struct patch_judge *judge, struct ka_text_boot *boot,
 		   const struct patch_site *site, const uint8_t *bytes);
+
+/* Is this code, at another place than that of its source in the image, as the kernel copies it? */
+bool patch_copy_matches(const struct patch_judge *judge, struct ka_text_boot *boot,
+			uint64_t source, uint64_t place, const uint8_t *bytes, size_t len);
 
 #endif

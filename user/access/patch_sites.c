@@ -195,18 +195,25 @@ static int add_jump_labels(struct builder *builder, const struct ka_section *lis
 	return err;
 }
 
-/* Keys and trampolines go by the name of the call: __SCK__name, __SCT__name. */
+/*
+ * Keys and trampolines go by the name of the call: __SCK__name, __SCT__name. A module that may not
+ * have the key of a kernel's call names its trampoline in its place.
+ */
 static uint64_t trampoline_of(const struct builder *builder, uint64_t key)
 {
-	uint64_t offset = 0, trampoline = 0;
-	const char *name = ka_symbols_name(builder->reference->symbols, key, &offset);
+	uint64_t offset = 0;
+	const char *name = reference_name(builder->reference, key, &offset);
 	char other[512];
 
-	if (!name || offset || strncmp(name, "__SCK__", 7) || strlen(name) >= sizeof(other))
+	if (!name || offset || strlen(name) >= sizeof(other))
+		return 0;
+	if (!strncmp(name, "__SCT__", 7))
+		return key;
+	if (strncmp(name, "__SCK__", 7))
 		return 0;
 	strcpy(other, name);
 	other[4] = 'T';
-	return ka_symbols_find(builder->reference->symbols, other, &trampoline) ? 0 : trampoline;
+	return reference_symbol(builder->reference, other);
 }
 
 /* struct static_call_site: code, and the key with flags in its lowest bits. */
@@ -258,7 +265,8 @@ static int add_named(struct builder *builder)
 /* Functions that leave room before them for the thunk that counts calls. */
 static int add_call_pads(struct builder *builder)
 {
-	const struct ka_section *thunk = reference_find(builder->reference, "call_thunk_template");
+	const struct ka_section *thunk =
+		reference_find_shared(builder->reference, "call_thunk_template");
 	const struct ka_symbols *symbols = builder->reference->symbols;
 	int err = 0;
 

@@ -52,6 +52,7 @@ static const struct {
 	{ "apic_idts", "apic_idts", NULL },
 	{ "gdt_page", "gdt_page", NULL },
 	{ "pv_ops", "pv_ops", NULL },
+	{ "optprobe_template", "optprobe_template_entry", "optprobe_template_end" },
 };
 
 /* Where relocations count: what is compared, or copied into what is compared. */
@@ -69,9 +70,33 @@ const struct ka_section *reference_find(const struct ka_reference *reference, co
 	return NULL;
 }
 
-/* Takes the bytes over, also on failure. */
-static int section_adopt(struct ka_reference *reference, const char *name, uint64_t address,
-			 uint8_t *bytes, size_t len)
+const struct ka_section *reference_find_shared(const struct ka_reference *reference,
+					       const char *name)
+{
+	return reference_find(reference->kernel ? reference->kernel : reference, name);
+}
+
+uint64_t reference_symbol(const struct ka_reference *reference, const char *name)
+{
+	uint64_t address = 0;
+
+	if (ka_symbols_find(reference->symbols, name, &address) && reference->kernel)
+		ka_symbols_find(reference->kernel->symbols, name, &address);
+	return address;
+}
+
+const char *reference_name(const struct ka_reference *reference, uint64_t address,
+			   uint64_t *ret_offset)
+{
+	const char *name = ka_symbols_name(reference->symbols, address, ret_offset);
+
+	return !name && reference->kernel
+		       ? ka_symbols_name(reference->kernel->symbols, address, ret_offset)
+		       : name;
+}
+
+int reference_adopt(struct ka_reference *reference, const char *name, uint64_t address,
+		    uint8_t *bytes, size_t len)
 {
 	struct ka_section *section = &reference->sections[reference->count];
 
@@ -94,7 +119,7 @@ static int section_add(struct ka_reference *reference, const char *name, uint64_
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, bytes, len);
-	return section_adopt(reference, name, address, copy, len);
+	return reference_adopt(reference, name, address, copy, len);
 }
 
 /* ---- from an image ------------------------------------------------------------------------- */
@@ -203,7 +228,7 @@ static int add_relocs(struct ka_reference *reference, const char *name, const ui
 		len += 4;
 	}
 	qsort(kept, len / 4, 4, compare_words);
-	return section_adopt(reference, name, 0, kept, len);
+	return reference_adopt(reference, name, 0, kept, len);
 }
 
 static int add_all_relocs(struct ka_reference *reference, const struct vmlinux *image)
@@ -242,7 +267,7 @@ static int add_symbols(struct ka_reference *reference)
 								    : "%08llx %c %s\n",
 			       (unsigned long long)entry.addr, entry.type, entry.name);
 	}
-	return section_adopt(reference, REFERENCE_SYMBOLS, 0, (uint8_t *)text, len);
+	return reference_adopt(reference, REFERENCE_SYMBOLS, 0, (uint8_t *)text, len);
 }
 
 static int load_symbols(const struct vmlinux *image, struct ka_symbols **ret_symbols)

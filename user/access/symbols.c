@@ -391,7 +391,8 @@ int symbols_seal(struct ka_symbols *symbols)
 	return index_addresses(symbols);
 }
 
-int ka_symbols_find(const struct ka_symbols *symbols, const char *name, uint64_t *ret_addr)
+static int find(const struct ka_symbols *symbols, const char *name, bool global,
+		uint64_t *ret_addr)
 {
 	const struct symbol *found = NULL;
 	uint32_t i = NONE;
@@ -401,7 +402,8 @@ int ka_symbols_find(const struct ka_symbols *symbols, const char *name, uint64_t
 	for (; i != NONE; i = symbols->next[i]) {
 		const struct symbol *symbol = &symbols->symbols[i];
 
-		if (strcmp(symbol_name(symbols, symbol), name))
+		if (strcmp(symbol_name(symbols, symbol), name) ||
+		    (global && (symbol->type < 'A' || symbol->type > 'Z')))
 			continue;
 		if (found && symbol->addr != found->addr)
 			return -ENOTUNIQ;
@@ -411,6 +413,16 @@ int ka_symbols_find(const struct ka_symbols *symbols, const char *name, uint64_t
 		return -ENOENT;
 	*ret_addr = found->addr;
 	return 0;
+}
+
+int ka_symbols_find(const struct ka_symbols *symbols, const char *name, uint64_t *ret_addr)
+{
+	return find(symbols, name, false, ret_addr);
+}
+
+int symbols_find_global(const struct ka_symbols *symbols, const char *name, uint64_t *ret_addr)
+{
+	return find(symbols, name, true, ret_addr);
 }
 
 /* Has it this name at this address? *ret_other: where else; 0: nowhere. */

@@ -24,6 +24,9 @@ struct symbols_entry {
 size_t symbols_count(const struct ka_symbols *symbols);
 struct symbols_entry symbols_at(const struct ka_symbols *symbols, size_t index);
 
+/* As ka_symbols_find(), of those that are global: what modules are linked to. */
+int symbols_find_global(const struct ka_symbols *symbols, const char *name, uint64_t *ret_addr);
+
 /* First address of a symbol above this one, or 0. */
 uint64_t symbols_next(const struct ka_symbols *symbols, uint64_t address);
 

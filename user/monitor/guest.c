@@ -312,10 +312,13 @@ int guest_cycle(struct guest *guest)
 		guest_wait_for_boot(guest);
 		guest->same_boot = true;
 	}
-	if (guest->phase == GUEST_WATCHED)
+	if (guest->phase == GUEST_WATCHED) {
 		r = watch_cycle(guest);
-	else
+		if (!r && guest->phase == GUEST_WATCHED && !guest->going_down)
+			guest_text_first(guest);
+	} else {
 		guest_record(guest);
+	}
 	guest_audit(guest);
 	guest_track(guest);
 	guest->cycle_us = (clock_mono() - begin) / NS_PER_US;

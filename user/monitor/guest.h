@@ -33,6 +33,12 @@ struct watch {
 	uint64_t interval_ns;
 	/* Of one CPU's time, in millionths, for all audits of each guest. */
 	uint64_t audit_ppm;
+	struct first_looks *first_looks; /* of all guests; NULL: each takes the time it needs */
+};
+
+/* Time that first looks at guests' text have taken in an interval. */
+struct first_looks {
+	uint64_t since_ns, spent_ns;
 };
 
 enum { SYSCALL_TABLES = 2, TRACKED_RANGES_MAX = 64 };
@@ -113,6 +119,11 @@ struct tracked_range {
 
 enum { TEXT_DIFFERENCES_MAX = 32 };
 
+/* One in the text that no record explains, where the kernel may be patching. */
+struct text_breakpoint {
+	uint64_t address, since_ns;
+};
+
 /* The part of the kernel's text that is at hand. All addresses are link-time. */
 struct guest_text {
 	const struct ka_text *text; /* NULL: no reference of this build */
@@ -128,6 +139,11 @@ struct guest_text {
 	int error;
 	struct ka_text_difference differences[TEXT_DIFFERENCES_MAX];
 	size_t count;
+	uint64_t first;		   /* where the first look goes on; `end`: it is done */
+	struct ka_tracing_layout *tracing;
+	bool tracing_tried;
+	struct text_breakpoint breakpoints[TEXT_DIFFERENCES_MAX];
+	size_t breakpoint_count;
 };
 
 /* An audit of this guest's kernel, in this boot. */
@@ -276,8 +292,15 @@ bool check_is_tracked(enum check_id check);
 /* guest_text.c: the kernel's text. */
 /* Takes the text of the reference, if there is one, for a new baseline. */
 void guest_text_prepare(struct guest *guest);
-/* Looks at all of it. */
-void guest_text_begin(struct guest *guest);
+/* Makes this the text that is looked at. False: there is none, or no memory. */
+bool guest_text_aim(struct guest *guest, struct guest_text *text, const struct ka_text *of);
+/* One part from `from` on, outside of a scan; what differs is read a second time, which decides. */
+int guest_text_look(struct guest *guest, struct guest_text *text, uint64_t from);
+/* May first looks go on in this interval? They are those of all guests together. */
+bool guest_first_looks_allowed(const struct watch *watch, uint64_t now);
+void guest_first_look_took(const struct watch *watch, uint64_t ns);
+/* Looks at all of it, or at as much as the interval allows; goes on with each call. */
+void guest_text_first(struct guest *guest);
 void guest_text_drop(struct guest *guest);
 /* A part of it, among what a scan reads. */
 void guest_text_add(struct guest *guest);

@@ -488,7 +488,9 @@ static void cover_text(struct look *look, struct guest_vcpu *vcpu)
 		look_failed(look, vcpu, CHECK_TEXT, text->error);
 	else
 		look_done(look, vcpu, CHECK_TEXT, COVERAGE_SAMPLED,
-			  "a part of the kernel's text in each cycle");
+			  text->first < text->end
+				  ? "the first look at the kernel's text is under way"
+				  : "a part of the kernel's text in each cycle");
 }
 
 /* ---- registers ----------------------------------------------------------------------------- */

@@ -693,9 +693,8 @@ static void record(struct guest *guest, uint64_t real_ns, uint64_t mono_ns)
 	guest_text_prepare(guest);
 	report_baseline(guest, real_ns, mono_ns);
 	guest_judge(guest);
-	guest_text_begin(guest);
 	symbols_compare(guest);
-	guest_text_begin(guest);
+	guest_text_first(guest);
 }
 
 void guest_record(struct guest *guest)

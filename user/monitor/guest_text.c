@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Reads the kernel's text: all of it when its baseline is made, then a part in each cycle, in the
- * same system call as the tables.
+ * Reads the kernel's text: all of it once its baseline is made, as fast as the other guests' cycles
+ * allow, and a part in each cycle, in the same system call as the tables.
  */
 #include "guest.h"
 
+#include "clock.h"
 #include "log.h"
 
 #include <errno.h>
 #include <string.h>
 
-enum { PART_BYTES = 64 << 10 };
+enum {
+	PART_BYTES = 64 << 10,
+	FIRST_LOOKS_SHARE = 8, /* of an interval, for the first looks of all guests */
+};
+
+enum { OPCODE_INT3 = 0xcc };
+
+/* For no longer than this a breakpoint stands where the kernel patches. */
+#define BREAKPOINT_NS NS_PER_S
 
 static int text_read(void *ctx, uint64_t address, void *buf, size_t len)
 {
@@ -23,6 +32,7 @@ static int text_read(void *ctx, uint64_t address, void *buf, size_t len)
 void guest_text_drop(struct guest *guest)
 {
 	free(guest->text.bytes);
+	ka_tracing_layout_free(guest->text.tracing);
 	memset(&guest->text, 0, sizeof(guest->text));
 }
 
@@ -38,62 +48,171 @@ static void text_aim(struct guest_text *text, uint64_t from)
 	text->len = (uint32_t)(end - text->address);
 }
 
-static void text_compare(struct guest_text *text)
+/* Once a boot, and only where something differs: it takes the guest's types. */
+static void tracing_prepare(struct guest *guest)
 {
-	text->count =
+	struct guest_text *text = &guest->text;
+	struct ka_types *types = NULL;
+
+	if (text->tracing_tried)
+		return;
+	text->tracing_tried = true;
+	if (ka_types_from_guest(guest->vm, &guest->kernel, &types))
+		return;
+	if (ka_tracing_layout_new(&guest->kernel, types, &text->tracing))
+		text->tracing = NULL;
+	ka_types_free(types);
+}
+
+static size_t compare_once(struct guest_text *text)
+{
+	size_t count =
 		ka_text_compare(text->text, &text->boot, text->address, text->bytes, text->len,
 				text->from, text->to, text->differences, TEXT_DIFFERENCES_MAX);
+
 	/* More of them in one part tell no more. */
-	if (text->count > TEXT_DIFFERENCES_MAX)
-		text->count = TEXT_DIFFERENCES_MAX;
+	return count < TEXT_DIFFERENCES_MAX ? count : TEXT_DIFFERENCES_MAX;
+}
+
+/* Since when a breakpoint stands there that no record explains, if it is seen again. */
+static uint64_t breakpoint_since(const struct guest_text *text, uint64_t address, uint64_t now)
+{
+	for (size_t i = 0; i < text->breakpoint_count; i++)
+		if (text->breakpoints[i].address == address)
+			return text->breakpoints[i].since_ns;
+	return now;
+}
+
+/*
+ * Breakpoints that nobody recorded, and that may be gone the next time, are put off: the kernel
+ * has one wherever it patches, for a moment.
+ */
+static void put_off_breakpoints(struct guest_text *text)
+{
+	struct text_breakpoint seen[TEXT_DIFFERENCES_MAX];
+	uint64_t now = clock_mono();
+	size_t count = 0, kept = 0;
+
+	for (size_t i = 0; i < text->count; i++) {
+		const struct ka_text_difference *difference = &text->differences[i];
+		uint64_t since = breakpoint_since(text, difference->address, now);
+		bool breakpoint = difference->observed[0] == OPCODE_INT3 &&
+				  difference->expected[0] != OPCODE_INT3;
+
+		if (breakpoint)
+			seen[count++] = (struct text_breakpoint){ difference->address, since };
+		if (!breakpoint || now - since >= BREAKPOINT_NS)
+			text->differences[kept++] = *difference;
+	}
+	/* Those of other parts; where there are too many, some are seen as if for the first time. */
+	for (size_t i = 0; i < text->breakpoint_count && count < TEXT_DIFFERENCES_MAX; i++)
+		if (text->breakpoints[i].address < text->from ||
+		    text->breakpoints[i].address >= text->to)
+			seen[count++] = text->breakpoints[i];
+	memcpy(text->breakpoints, seen, count * sizeof(seen[0]));
+	text->breakpoint_count = count;
+	text->count = kept;
+}
+
+/* What differs is held against what the guest's kernel says that it did. */
+static void text_compare(struct guest *guest, struct guest_text *text)
+{
+	struct ka_tracing *tracing = NULL;
+
+	text->count = compare_once(text);
+	if (text->count)
+		tracing_prepare(guest);
+	if (text->count && guest->text.tracing &&
+	    !ka_tracing_read(guest->vm, &guest->kernel, guest->text.tracing, &tracing)) {
+		text->boot.tracing = tracing;
+		text->count = compare_once(text);
+		text->boot.tracing = NULL;
+		ka_tracing_free(tracing);
+	}
+	put_off_breakpoints(text);
 }
 
 /* One part, alone; what differs is read a second time, which decides. */
-static int part_look(struct guest *guest)
+static int part_look(struct guest *guest, struct guest_text *text)
 {
-	struct guest_text *text = &guest->text;
 	int r = 0;
 
 	for (int i = 0; !r && (!i || (i == 1 && text->count)); i++) {
 		r = text_read(guest, text->address, text->bytes, text->len);
 		if (!r)
-			text_compare(text);
+			text_compare(guest, text);
 	}
 	return r;
 }
 
-void guest_text_prepare(struct guest *guest)
+int guest_text_look(struct guest *guest, struct guest_text *text, uint64_t from)
 {
-	struct guest_text *text = &guest->text;
+	text_aim(text, from);
+	return part_look(guest, text);
+}
 
-	guest_text_drop(guest);
-	if (!guest->reference)
-		return;
-	text->text = references_text(guest->watch->references, guest->reference);
-	text->bytes = malloc(PART_BYTES + 2 * KA_TEXT_MARGIN);
-	if (!text->text || !text->bytes) {
-		guest_text_drop(guest);
-		return;
-	}
+bool guest_text_aim(struct guest *guest, struct guest_text *text, const struct ka_text *of)
+{
+	if (!text->bytes)
+		text->bytes = malloc(PART_BYTES + 2 * KA_TEXT_MARGIN);
+	if (!of || !text->bytes)
+		return false;
+	text->text = of;
 	text->boot = (struct ka_text_boot){ .slide = guest->kernel.slide,
 					    .read = text_read,
 					    .ctx = guest };
-	ka_text_range(text->text, &text->start, &text->end);
-	text->next = text->start;
+	ka_text_range(of, &text->start, &text->end);
+	text->next = text->first = text->start;
 	text->piece = SIZE_MAX;
+	return true;
 }
 
-void guest_text_begin(struct guest *guest)
+void guest_text_prepare(struct guest *guest)
+{
+	guest_text_drop(guest);
+	if (guest->reference &&
+	    !guest_text_aim(guest, &guest->text,
+			    references_text(guest->watch->references, guest->reference)))
+		guest_text_drop(guest);
+}
+
+bool guest_first_looks_allowed(const struct watch *watch, uint64_t now)
+{
+	struct first_looks *looks = watch->first_looks;
+
+	if (!looks)
+		return true;
+	if (now - looks->since_ns >= watch->interval_ns) {
+		looks->since_ns = now;
+		looks->spent_ns = 0;
+	}
+	return looks->spent_ns < watch->interval_ns / FIRST_LOOKS_SHARE;
+}
+
+void guest_first_look_took(const struct watch *watch, uint64_t ns)
+{
+	if (watch->first_looks)
+		watch->first_looks->spent_ns += ns;
+}
+
+void guest_text_first(struct guest *guest)
 {
 	struct guest_text *text = &guest->text;
+	uint64_t now = clock_mono();
 	int r = 0;
 
 	text->piece = 0;
-	for (uint64_t at = text->start; !r && at < text->end; at = text->to) {
-		text_aim(text, at);
-		r = part_look(guest);
-		if (!r)
+	while (!r && text->text && text->first < text->end &&
+	       guest_first_looks_allowed(guest->watch, now)) {
+		uint64_t begin = now;
+
+		r = guest_text_look(guest, text, text->first);
+		if (!r) {
 			guest_judge_text(guest);
+			text->first = text->to;
+		}
+		now = clock_mono();
+		guest_first_look_took(guest->watch, now - begin);
 	}
 	if (r < 0)
 		log_debug("%s: the kernel's text: %s", guest->info.name, strerror(-r));
@@ -102,22 +221,38 @@ void guest_text_begin(struct guest *guest)
 	text->piece = SIZE_MAX;
 }
 
-/* Every other cycle looks at an open finding again, so that it is soon told what was put back. */
+/* The n-th thing that wants to be looked at again: an open finding, or a young breakpoint. */
+static bool part_again(const struct guest *guest, size_t n, uint64_t *ret_from)
+{
+	const struct guest_text *text = &guest->text;
+	size_t i = 0;
+
+	for (size_t f = 0; f < guest->findings.count; f++) {
+		const struct object_key *object = &guest->findings.findings[f].difference.object;
+
+		if (object->check == CHECK_TEXT && i++ == n) {
+			*ret_from = text->start + object->index / PART_BYTES * PART_BYTES;
+			return true;
+		}
+	}
+	if (n - i >= text->breakpoint_count)
+		return false;
+	*ret_from = text->start +
+		    (text->breakpoints[n - i].address - text->start) / PART_BYTES * PART_BYTES;
+	return true;
+}
+
+/* Every other cycle looks at one of those again, so that it is soon told what became of it. */
 static uint64_t part_next(struct guest *guest)
 {
 	struct guest_text *text = &guest->text;
-	size_t open = 0, turn;
 	uint64_t from;
+	size_t count = 0;
 
-	for (size_t i = 0; i < guest->findings.count; i++)
-		open += guest->findings.findings[i].difference.object.check == CHECK_TEXT;
-	turn = open ? guest->cycles / 2 % open : 0;
-	for (size_t i = 0; open && guest->cycles % 2 && i < guest->findings.count; i++) {
-		const struct object_key *object = &guest->findings.findings[i].difference.object;
-
-		if (object->check == CHECK_TEXT && !turn--)
-			return text->start + object->index / PART_BYTES * PART_BYTES;
-	}
+	while (guest->cycles % 2 && part_again(guest, count, &from))
+		count++;
+	if (count && part_again(guest, guest->cycles / 2 % count, &from))
+		return from;
 	from = text->next;
 	text->next = text->end - from > PART_BYTES ? from + PART_BYTES : text->start;
 	return from;
@@ -153,5 +288,5 @@ void guest_text_collect(struct guest *guest)
 		return;
 	text->error = guest->reader.pieces[text->piece].error;
 	if (!text->error)
-		text_compare(text);
+		text_compare(guest, text);
 }

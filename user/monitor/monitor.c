@@ -69,6 +69,7 @@ struct pending {
 struct monitor {
 	const struct options *options;
 	struct options *reloaded; /* the same, if they are not those of the start */
+	struct first_looks first_looks;
 	struct watch watch;
 	struct event_stream stream;
 	struct health health;
@@ -995,9 +996,11 @@ enum monitor_exit monitor_run(const struct options *options)
 	struct monitor monitor = { .options = options,
 				   .watch = { .interval_ns = options->interval_ns,
 					      .config = options->config } };
-	enum monitor_exit status = host_open(&monitor);
+	enum monitor_exit status;
 	int r;
 
+	monitor.watch.first_looks = &monitor.first_looks;
+	status = host_open(&monitor);
 	if (!status)
 		status = privileges_settle(&monitor);
 	if (!status)

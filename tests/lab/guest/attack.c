@@ -8,6 +8,9 @@
  *	idt-cpu CPU VECTOR	the same, in a copy of the IDT that only this CPU loads
  *	syscall NR		point an entry of sys_call_table at a wrapper of ours
  *	text NR			point the branch of x64_sys_call that serves it there, in the text
+ *	int3			a breakpoint behind the entry of kernel_halt(), which nobody calls
+ *	jmp			a branch to code of ours in that place
+ *	call			one at its entry, in the place of ftrace's
  *	wp CPU HOLD_US		clear CR0.WP on one CPU for a moment; reported once it is set again
  *	wp-hold CPU HOLD_US	the same for long; reported when cleared and when set
  *	undo			put back what is changed, last change first
@@ -35,6 +38,11 @@
 
 #define DESCRIPTOR_DPL	(3ULL << 45)
 #define BRANCH_BYTES	5
+#ifdef CONFIG_X86_KERNEL_IBT
+#define ENTRY_BYTES	4	/* ENDBR64 */
+#else
+#define ENTRY_BYTES	0
+#endif
 #define DISPATCH_SEARCH	0x4000	/* bytes of x64_sys_call */
 #define MAX_CHANGES	8
 #define SYSCALL_TABLE_SEARCH (4 << 20)
@@ -351,6 +359,39 @@ static int attack_text(unsigned int nr)
 	return 0;
 }
 
+static void undo_code(struct change *c)
+{
+	if (write_readonly(c->gva, c->old[0], c->bytes))
+		pr_alert("ATTACK could not undo a change of code\n");
+}
+
+/* Eight bytes from there on; none of them is ever run. */
+static int attack_code(unsigned int offset, u8 opcode, unsigned int bytes)
+{
+	unsigned long gva = lookup_name("kernel_halt") + ENTRY_BYTES + offset;
+	unsigned long target = (unsigned long)syscall_wrapper;
+	struct change *c;
+	s32 distance;
+	int err;
+
+	OPTIMIZER_HIDE_VAR(target); /* no relocation into the middle of code, which objtool minds */
+	distance = target - (gva + BRANCH_BYTES);
+	if (gva < PAGE_SIZE || offset_in_page(gva) > PAGE_SIZE - 8)
+		return -ENOENT;
+	c = change_new("text", -1, opcode, 8, gva);
+	c->old[0] = *(u64 *)gva;
+	c->new[0] = c->old[0];
+	memcpy(&c->new[0], &opcode, 1);
+	if (bytes == BRANCH_BYTES)
+		memcpy((u8 *)&c->new[0] + 1, &distance, 4);
+	c->undo = undo_code;
+	err = write_readonly(gva, c->new[0], c->bytes);
+	if (err)
+		return err;
+	change_done(c);
+	return 0;
+}
+
 struct wp_request {
 	int cpu;
 	unsigned int hold_us;
@@ -427,6 +468,12 @@ static int run(const char *command)
 		return attack_syscall(a);
 	if (sscanf(command, "text %u", &a) == 1)
 		return attack_text(a);
+	if (!strcmp(command, "int3"))
+		return attack_code(BRANCH_BYTES, 0xcc, 1);
+	if (!strcmp(command, "jmp"))
+		return attack_code(BRANCH_BYTES, 0xe9, BRANCH_BYTES);
+	if (!strcmp(command, "call"))
+		return attack_code(0, 0xe8, BRANCH_BYTES);
 	/* What is left names a CPU first. */
 	if (sscanf(command, "%*s %u %u", &a, &b) != 2 || a >= nr_cpu_ids || !cpu_online(a))
 		return -EINVAL;
