@@ -82,6 +82,11 @@ $(G)/%.bpf.o: tests/kmod/%.bpf.c
 	$(Q)$(CLANG) $(BPF_CFLAGS) $(DEPFLAGS) -c $< -o $@
 	$(Q)llvm-strip -g $@
 
+$(G)/%.bpf.o: tests/bench/%.bpf.c
+	$(call say,BPF,$<)mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) $(DEPFLAGS) -c $< -o $@
+	$(Q)llvm-strip -g $@
+
 $(G)/%.skel.h: $(G)/%.bpf.o
 	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
 
@@ -332,8 +337,10 @@ check-deb: deb
 
 # ---- measurements ---------------------------------------------------------------------------
 
-bench_parts := $(patsubst %.c,$(B)/%.o,$(wildcard tests/bench/*.c)) \
+bench_parts := $(patsubst %.c,$(B)/%.o,$(filter-out %.bpf.c,$(wildcard tests/bench/*.c))) \
 	       $(filter-out %/support.o %/guest_kernel.o,$(native_parts))
+
+$(B)/tests/bench/exits.o: | $(G)/exit_cost.skel.h
 
 $(B)/tests/native/bench: $(bench_parts) $(B)/libkvmaccess.a
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ACCESS_LIBS) -ljansson

@@ -7,5 +7,8 @@
 
 int bench_calls(void);
 int bench_daemon(void);
+int bench_dump(void);
+int bench_exits(void);
+int bench_latency(void);
 
 #endif

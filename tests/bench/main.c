@@ -11,6 +11,9 @@ static const struct {
 	int (*run)(void);
 } groups[] = {
 	{ "calls", bench_calls },
+	{ "dump", bench_dump },
+	{ "exits", bench_exits },
+	{ "latency", bench_latency },
 	{ "daemon", bench_daemon },
 };
 

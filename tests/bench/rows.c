@@ -80,7 +80,7 @@ void rows_begin(void)
 {
 	rows = json_array();
 	json_array_append_new(rows, header());
-	printf("%-44s %-18s %10s %10s %10s %10s  %s\n", "", "backend", "median", "p99", "goal",
+	printf("%-58s %-18s %10s %10s %10s %10s  %s\n", "", "backend", "median", "p99", "goal",
 	       "reference", "ratio");
 }
 
@@ -95,17 +95,21 @@ static void number(double value)
 void rows_add(const struct row *row)
 {
 	bool less = row->better == BETTER_LESS;
-	bool reached = !row->goal || (less ? row->value <= row->goal : row->value >= row->goal);
+	bool has_goal = row->goal || row->none_wanted;
+	bool reached = !has_goal || (less ? row->value <= row->goal : row->value >= row->goal);
 	double ratio = !row->reference || !row->value ? 0
 		       : less			      ? row->reference / row->value
 						      : row->value / row->reference;
-	char name[64];
+	char name[96];
 
 	snprintf(name, sizeof(name), "%s, %s", row->name, row->unit);
-	printf("%-44s %-18s", name, row->backend);
+	printf("%-58s %-18s", name, row->backend);
 	number(row->value);
 	number(row->p99);
-	number(row->goal);
+	if (row->none_wanted)
+		printf(" %10s", "0");
+	else
+		number(row->goal);
 	number(row->reference);
 	if (ratio)
 		printf("  %.1f x %s", ratio, row->reference_of);
@@ -113,10 +117,11 @@ void rows_add(const struct row *row)
 	fflush(stdout);
 	missed += !reached;
 	json_array_append_new(
-		rows, json_pack("{s:s, s:s, s:s, s:f, s:o, s:o, s:s, s:o, s:o, s:o}", "name",
-				row->name, "backend", row->backend, "unit", row->unit, "value",
+		rows, json_pack("{s:s, s:s, s:s, s:s, s:f, s:o, s:o, s:s, s:o, s:o, s:o}", "name",
+				row->name, "tier", "native tiny guests", "backend", row->backend,
+				"unit", row->unit, "value",
 				row->value, "p99", row->p99 ? json_real(row->p99) : json_null(),
-				"goal", row->goal ? json_real(row->goal) : json_null(), "better",
+				"goal", has_goal ? json_real(row->goal) : json_null(), "better",
 				less ? "less" : "more", "reference",
 				row->reference ? json_real(row->reference) : json_null(),
 				"reference_of",
@@ -126,7 +131,7 @@ void rows_add(const struct row *row)
 
 void rows_skip(const char *name, const char *reason)
 {
-	printf("%-44s not measured: %s\n", name, reason);
+	printf("%-58s not measured: %s\n", name, reason);
 	fflush(stdout);
 }
 

@@ -3,6 +3,7 @@
 #ifndef TESTS_BENCH_ROWS_H
 #define TESTS_BENCH_ROWS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,7 @@ struct row {
 	double value;         /* a median, where there are samples */
 	double p99;           /* 0: a single figure */
 	double goal;          /* 0: none */
+	bool none_wanted;     /* the goal is 0 */
 	enum better better;
 	double reference;     /* to compare with, in the same unit; 0: none */
 	const char *reference_of;
