@@ -189,6 +189,44 @@ Test(types, typedefs_in_a_circle_end)
 	cr_assert(eq(int, find("thing", "value"), -ENOENT));
 }
 
+Test(types, of_namesakes_the_first_struct_is_meant)
+{
+	int u32 = btf__add_int(btf, "unsigned int", 4, 0);
+
+	btf__add_union(btf, "thing", 4);
+	btf__add_field(btf, "of_union", u32, 0, 0);
+	btf__add_struct(btf, "thing", 8);
+	btf__add_field(btf, "of_first", u32, 32, 0);
+	btf__add_struct(btf, "thing", 8);
+	btf__add_field(btf, "of_second", u32, 32, 0);
+	btf__add_union(btf, "other", 4);
+	btf__add_field(btf, "of_union", u32, 0, 0);
+	parse();
+	expect("thing", "of_first", 4, 4);
+	cr_assert(eq(int, find("thing", "of_second"), -ENOENT));
+	cr_assert(eq(int, find("thing", "of_union"), -ENOENT));
+	expect("other", "of_union", 0, 4);
+}
+
+Test(types, each_of_many_is_found)
+{
+	enum { MANY = 5000 };
+	int u32 = btf__add_int(btf, "unsigned int", 4, 0);
+	char name[16];
+
+	for (int i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "s%d", i);
+		btf__add_struct(btf, name, 4 * (i + 1));
+		btf__add_field(btf, "last", u32, 32 * i, 0);
+	}
+	parse();
+	for (int i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "s%d", i);
+		expect(name, "last", 4 * i, 4);
+	}
+	cr_assert(eq(int, find("s5000", "last"), -ENOENT));
+}
+
 Test(types, bytes_that_are_no_btf_are_refused)
 {
 	static const uint8_t bytes[64] = { 0x9f, 0xeb, 1 };

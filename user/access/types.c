@@ -19,10 +19,14 @@ enum {
 	NESTING_MAX = 8,     /* unnamed structs within each other */
 	MEMBERS_MAX = 1 << 16, /* looked at for one name */
 	NAME_MAX_BYTES = 64,
+	PROBES_MAX = 64, /* slots for one name: a guest that chooses names that collide is told none */
 };
 
 struct ka_types {
 	struct btf *btf;
+	/* Ids of named structs and unions, by the hash of their names; 0: none. */
+	uint32_t *index;
+	uint32_t mask;
 };
 
 /* One member of a path such as "mem[0].base". */
@@ -42,6 +46,7 @@ void ka_types_free(struct ka_types *types)
 	if (!types)
 		return;
 	btf__free(types->btf);
+	free(types->index);
 	free(types);
 }
 
@@ -56,6 +61,65 @@ static bool header_sound(const void *btf, size_t len)
 	return header.magic == BTF_MAGIC && header.hdr_len % 4 == 0 && header.type_off % 4 == 0;
 }
 
+/* FNV-1a. */
+static uint32_t hash_name(const char *name, size_t len)
+{
+	uint32_t hash = 2166136261u;
+
+	for (size_t i = 0; i < len; i++)
+		hash = (hash ^ (uint8_t)name[i]) * 16777619u;
+	return hash;
+}
+
+/* The slot of a name, or where it would be; NULL: there is no place for it. */
+static uint32_t *find_slot(const struct ka_types *types, const char *name, size_t len)
+{
+	uint32_t hash = hash_name(name, len);
+
+	for (uint32_t i = 0; i < PROBES_MAX; i++) {
+		uint32_t *slot = &types->index[(hash + i) & types->mask];
+		const struct btf_type *type = *slot ? btf__type_by_id(types->btf, *slot) : NULL;
+
+		if (!type || !strcmp(btf__name_by_offset(types->btf, type->name_off), name))
+			return slot;
+	}
+	return NULL;
+}
+
+/* Of namesakes the first, and a struct before a union, as libbpf's own linear search has it. */
+static void index_type(struct ka_types *types, uint32_t id)
+{
+	const struct btf_type *type = btf__type_by_id(types->btf, id);
+	const char *name = btf__name_by_offset(types->btf, type->name_off);
+	size_t len = name ? strnlen(name, NAME_MAX_BYTES) : 0;
+	uint32_t *slot;
+
+	if (!len || len == NAME_MAX_BYTES)
+		return;
+	slot = find_slot(types, name, len);
+	if (slot && (!*slot || (btf_is_struct(type) &&
+				!btf_is_struct(btf__type_by_id(types->btf, *slot)))))
+		*slot = id;
+}
+
+static int build_index(struct ka_types *types)
+{
+	uint32_t count = btf__type_cnt(types->btf), named = 0, slots = PROBES_MAX;
+
+	for (uint32_t id = 1; id < count; id++)
+		named += btf_is_composite(btf__type_by_id(types->btf, id));
+	while (slots < 2 * named)
+		slots *= 2;
+	types->index = calloc(slots, sizeof(*types->index));
+	if (!types->index)
+		return -ENOMEM;
+	types->mask = slots - 1;
+	for (uint32_t id = 1; id < count; id++)
+		if (btf_is_composite(btf__type_by_id(types->btf, id)))
+			index_type(types, id);
+	return 0;
+}
+
 int types_parse(const void *btf, size_t len, struct ka_types **ret_types)
 {
 	__attribute__((cleanup(typesp_free))) struct ka_types *types = calloc(1, sizeof(*types));
@@ -67,6 +131,8 @@ int types_parse(const void *btf, size_t len, struct ka_types **ret_types)
 	types->btf = btf__new(btf, len);
 	if (!types->btf)
 		return errno == ENOMEM ? -ENOMEM : -EBADMSG;
+	if (build_index(types))
+		return -ENOMEM;
 	*ret_types = types;
 	types = NULL;
 	return 0;
@@ -214,18 +280,17 @@ static const struct btf_type *take_step(const struct btf *btf, const struct btf_
 	return type;
 }
 
-static const struct btf_type *find_struct(const struct btf *btf, const char *name)
+static const struct btf_type *find_struct(const struct ka_types *types, const char *name)
 {
-	int id = btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT);
+	size_t len = strnlen(name, NAME_MAX_BYTES);
+	uint32_t *slot = len < NAME_MAX_BYTES ? find_slot(types, name, len) : NULL;
 
-	if (id < 0)
-		id = btf__find_by_name_kind(btf, name, BTF_KIND_UNION);
-	return id < 0 ? NULL : btf__type_by_id(btf, id);
+	return slot && *slot ? btf__type_by_id(types->btf, *slot) : NULL;
 }
 
 int ka_types_size(const struct ka_types *types, const char *name, uint32_t *ret_size)
 {
-	const struct btf_type *type = find_struct(types->btf, name);
+	const struct btf_type *type = find_struct(types, name);
 
 	if (!type)
 		return -ENOENT;
@@ -236,7 +301,7 @@ int ka_types_size(const struct ka_types *types, const char *name, uint32_t *ret_
 int ka_types_member(const struct ka_types *types, const char *name, const char *path,
 		    struct ka_member *ret_member)
 {
-	const struct btf_type *type = find_struct(types->btf, name);
+	const struct btf_type *type = find_struct(types, name);
 	uint64_t offset = 0, size;
 	uint32_t whole;
 
