@@ -667,7 +667,7 @@ struct ka_member {
 
 /*
  * Where a member lies: "list.next", "mem[0].base"; unnamed structs and unions on the way are left
- * out of the path. Searches all types (about 1 ms): keep the result.
+ * out of the path. Takes some microseconds.
  * Errors: -ENOENT, no such struct or member, or a bit field; -EINVAL, no path; -EBADMSG, the BTF
  * contradicts itself.
  */
@@ -724,10 +724,15 @@ const struct ka_module *ka_module_at(const struct ka_module *modules, size_t cou
 
 enum { KA_TASK_COMM_MAX = 16, KA_TASKS_MAX = 1 << 16 };
 
-/* The kernel's own records of its tasks. A task that runs is in both, unless it hides. */
+/*
+ * The kernel's own records of its tasks. A task is in the first two, unless it hides; the others
+ * show who runs, so that one that is in neither is seen.
+ */
 enum ka_task_view {
 	KA_TASK_LISTED = 1u << 0,   /* the lists of processes and of their threads */
 	KA_TASK_NUMBERED = 1u << 1, /* the process identifiers of the first namespace */
+	KA_TASK_GROUPED = 1u << 2,  /* control groups, where all tasks are that have not ended */
+	KA_TASK_QUEUED = 1u << 3,   /* on a CPU, or waiting for one: not real-time tasks that wait */
 };
 
 struct ka_task {
@@ -735,6 +740,7 @@ struct ka_task {
 	uint32_t pid, tgid, ppid;    /* a thread's, its process's, that one's parent's */
 	uint32_t uid;
 	uint32_t flags;              /* PF_*, include/linux/sched.h */
+	uint32_t exit_state;         /* EXIT_*, there; 0: it has not ended */
 	uint32_t views;              /* enum ka_task_view: which of them have it */
 	char comm[KA_TASK_COMM_MAX]; /* the guest's bytes: escape them */
 };
@@ -746,14 +752,15 @@ int ka_task_layout_new(const struct ka_kernel *kernel, const struct ka_types *ty
 void ka_task_layout_free(struct ka_task_layout *layout);
 
 /*
- * The tasks of the guest, threads included, by pid; then those that have no identifier. Tasks come
- * and go while they are read: believe what two calls say of one.
+ * The tasks of the guest, threads included, by pid; then those that have no identifier. One that is
+ * about to end is left out where the first two views differ on it. Tasks come and go while they are
+ * read: believe what two calls say of one. *ret_views: the views that this kernel has.
  * Errors: -EAGAIN, the records changed while they were read, three times, or are bent; -ENOBUFS,
  * more than `max`; -ENODATA, no such records.
  */
 int ka_tasks_read(struct ka_vm *vm, const struct ka_kernel *kernel,
 		  const struct ka_task_layout *layout, struct ka_task *tasks, size_t max,
-		  size_t *ret_count);
+		  size_t *ret_count, uint32_t *ret_views);
 
 /* ---- system call table --------------------------------------------------------------------- */
 

@@ -43,4 +43,19 @@ struct structs_links {
 struct structs_links structs_links(const struct structs *guest, const uint8_t bytes[16]);
 int structs_read_links(const struct structs *guest, uint64_t gva, struct structs_links *ret_links);
 
+/*
+ * Calls `each` for the struct around each entry of the list at `head`, at most `max`. -EAGAIN: it
+ * changed while it was read, or is bent; -ENOBUFS: too many; else what `each` returned.
+ */
+int structs_walk(const struct structs *guest, uint64_t head, uint32_t offset, size_t max,
+		 int (*each)(void *ctx, uint64_t gva), void *ctx);
+
+enum { STRUCTS_CPUS_MAX = 1024 };
+
+/* What to add to a per-CPU symbol for each CPU. -ENODATA; -ENOBUFS: more CPUs than that. */
+int structs_read_cpus(const struct structs *guest, uint64_t bases[static STRUCTS_CPUS_MAX],
+		      size_t *ret_count);
+/* A per-CPU symbol, to which a CPU's base is added. -ENOENT. */
+int structs_percpu(const struct ka_kernel *kernel, const char *name, uint64_t *ret_symbol);
+
 #endif

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Tasks of the guest's kernel, as its process identifiers and its lists have them. A process that
- * was taken off the lists still has an identifier, or nobody could signal it, and the reverse.
+ * Tasks of the guest's kernel, as its process identifiers and its lists have them, and as it runs
+ * them. A process that was taken off the lists still has an identifier, or nobody could signal it;
+ * one that has neither still runs.
  *
  * Every link is the guest's: walks are bounded by the number of tasks that the caller takes.
  */
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "sightings.h"
 #include "structs.h"
 
 enum {
@@ -18,13 +20,18 @@ enum {
 	NODES_MAX = 1 << 17,
 	DEPTH_MAX = 6 * SLOTS, /* nodes that wait: a level of 64 each for 32-bit indices */
 	UNNUMBERED_MAX = 1024, /* tasks without an identifier: there should be none */
+	WRITE_LOCKED = 0xff,   /* of a queued read-write lock, _QW_LOCKED */
+	EXITING = 0x4,	       /* PF_EXITING */
 };
 
 /* Where what we want of the kernel's structs lies. */
 struct ka_task_layout {
 	struct ka_member tasks, thread_node, signal, thread_head; /* the lists */
 	struct ka_member pid, tgid, comm, flags, cred, uid, parent;
-	struct ka_member ids, slots, pid_tasks, pid_link; /* init_pid_ns to a task */
+	struct ka_member exit_state;
+	struct ka_member ids, slots, shift, pid_tasks, pid_link; /* init_pid_ns to a task */
+	struct ka_member locked; /* of tasklist_lock: the lists are being changed */
+	struct sightings_layout sightings;
 };
 
 struct scan {
@@ -49,14 +56,18 @@ int ka_task_layout_new(const struct ka_kernel *kernel, const struct ka_types *ty
 			  { "task_struct", "tgid", &layout.tgid, 4 },
 			  { "task_struct", "comm", &layout.comm, KA_TASK_COMM_MAX },
 			  { "task_struct", "flags", &layout.flags, 4 },
+			  { "task_struct", "exit_state", &layout.exit_state, 4 },
 			  { "task_struct", "real_cred", &layout.cred, word },
 			  { "cred", "uid", &layout.uid, 4 },
 			  { "task_struct", "real_parent", &layout.parent, word },
 			  { "pid_namespace", "idr.idr_rt.xa_head", &layout.ids, word },
 			  { "xa_node", "slots", &layout.slots, SLOTS * word },
+			  { "xa_node", "shift", &layout.shift, 1 },
+			  { "qrwlock", "wlocked", &layout.locked, 1 },
 			  { "pid", "tasks[0]", &layout.pid_tasks, word },
 			  { "task_struct", "pid_links[0]", &layout.pid_link, 2 * word }))
 		return -ENODATA;
+	sightings_layout_find(kernel, types, &layout.sightings);
 	*ret_layout = malloc(sizeof(layout));
 	if (!*ret_layout)
 		return -ENOMEM;
@@ -93,6 +104,7 @@ static int read_task(const struct scan *scan, uint64_t gva, struct ka_task *ret_
 		{ .address = gva + layout->tgid.offset, .buf = &task.tgid, .len = 4 },
 		{ .address = gva + layout->comm.offset, .buf = task.comm, .len = KA_TASK_COMM_MAX },
 		{ .address = gva + layout->flags.offset, .buf = &task.flags, .len = 4 },
+		{ .address = gva + layout->exit_state.offset, .buf = &task.exit_state, .len = 4 },
 		{ .address = gva + layout->cred.offset, .buf = &cred, .len = scan->guest.word },
 		{ .address = gva + layout->parent.offset, .buf = &parent, .len = scan->guest.word },
 	};
@@ -187,8 +199,9 @@ static int compare_pid(const void *key, const void *task)
 	return a < b ? -1 : a > b;
 }
 
-static int note_listed(struct scan *scan, uint64_t gva)
+static int note_listed(void *ctx, uint64_t gva)
 {
+	struct scan *scan = ctx;
 	struct ka_task task, *known;
 	int err = read_task(scan, gva, &task);
 
@@ -209,38 +222,15 @@ static int note_listed(struct scan *scan, uint64_t gva)
 	return 0;
 }
 
-/* Calls `each` for the struct around each entry of a list. */
-static int walk_list(struct scan *scan, uint64_t head, uint32_t offset,
-		     int (*each)(struct scan *scan, uint64_t gva))
+static int scan_threads(void *ctx, uint64_t leader)
 {
-	struct structs_links links;
-	uint64_t at = head;
-	int err = structs_read_links(&scan->guest, head, &links);
-
-	for (size_t i = 0; !err && links.next != head; i++) {
-		uint64_t before = at;
-
-		if (i == scan->max)
-			return -ENOBUFS;
-		at = links.next;
-		err = structs_read_links(&scan->guest, at, &links);
-		/* Changed while it was read, or bent: the next try tells. */
-		if (!err && links.prev != before)
-			err = -EAGAIN;
-		if (!err)
-			err = each(scan, at - offset);
-	}
-	return err;
-}
-
-static int scan_threads(struct scan *scan, uint64_t leader)
-{
+	struct scan *scan = ctx;
 	uint64_t signal;
 	int err = structs_read_word(&scan->guest, leader + scan->layout->signal.offset, &signal);
 
 	return err ? err
-		   : walk_list(scan, signal + scan->layout->thread_head.offset,
-			       scan->layout->thread_node.offset, note_listed);
+		   : structs_walk(&scan->guest, signal + scan->layout->thread_head.offset,
+				  scan->layout->thread_node.offset, scan->max, note_listed, scan);
 }
 
 static int scan_lists(struct scan *scan)
@@ -249,13 +239,152 @@ static int scan_lists(struct scan *scan)
 
 	if (ka_kernel_symbol(scan->guest.kernel, "init_task", &init))
 		return -ENODATA;
-	return walk_list(scan, init + scan->layout->tasks.offset, scan->layout->tasks.offset,
-			 scan_threads);
+	return structs_walk(&scan->guest, init + scan->layout->tasks.offset,
+			    scan->layout->tasks.offset, scan->max, scan_threads, scan);
+}
+
+/* ---- where they run ------------------------------------------------------------------------- */
+
+static int compare_gva(const void *a, const void *b)
+{
+	uint64_t x = (*(struct ka_task *const *)a)->gva, y = (*(struct ka_task *const *)b)->gva;
+
+	return x < y ? -1 : x > y;
+}
+
+/* One that is in no record of tasks, but runs. */
+static int add_unknown(struct scan *scan, uint64_t gva, uint32_t views)
+{
+	struct ka_task task;
+
+	/* It may have ended since. */
+	if (read_task(scan, gva, &task))
+		return 0;
+	if (scan->count == scan->max || scan->count - scan->numbered == UNNUMBERED_MAX)
+		return -ENOBUFS;
+	task.views = views;
+	scan->tasks[scan->count++] = task;
+	return 0;
+}
+
+static int note_sightings(struct scan *scan, const struct sightings *sightings)
+{
+	size_t known = scan->count, at = 0;
+	struct ka_task **by_gva = calloc(known + 1, sizeof(struct ka_task *));
+	int err = by_gva ? 0 : -ENOMEM;
+
+	for (size_t i = 0; !err && i < known; i++)
+		by_gva[i] = &scan->tasks[i];
+	if (!err)
+		qsort(by_gva, known, sizeof(struct ka_task *), compare_gva);
+	for (size_t i = 0; !err && i < sightings->count;) {
+		uint64_t gva = sightings->sighting[i].task;
+		uint32_t views = 0;
+
+		for (; i < sightings->count && sightings->sighting[i].task == gva; i++)
+			views |= sightings->sighting[i].view;
+		while (at < known && by_gva[at]->gva < gva)
+			at++;
+		if (at < known && by_gva[at]->gva == gva)
+			by_gva[at]->views |= views;
+		else
+			err = add_unknown(scan, gva, views);
+	}
+	free(by_gva);
+	return err;
+}
+
+/* ---- those that one of the records lacks ---------------------------------------------------- */
+
+/* Has the identifier now a struct pid that leads to this task? */
+static int look_up(const struct scan *scan, const struct ka_task *task, bool *ret_found)
+{
+	const struct ka_task_layout *layout = scan->layout;
+	uint64_t space, entry, link;
+	uint8_t shift = 64;
+	int err;
+
+	*ret_found = false;
+	if (ka_kernel_symbol(scan->guest.kernel, "init_pid_ns", &space))
+		return -ENODATA;
+	err = structs_read_word(&scan->guest, space + layout->ids.offset, &entry);
+	while (!err && is_node(entry)) {
+		uint8_t above = shift;
+		struct ka_piece piece = { .address = entry - 2 + layout->shift.offset,
+					  .buf = &shift,
+					  .len = 1 };
+
+		err = structs_readv(&scan->guest, &piece, 1);
+		if (err || shift >= above || shift > 30)
+			return err ? err : -EAGAIN;
+		err = structs_read_word(&scan->guest,
+					entry - 2 + layout->slots.offset +
+						(task->pid >> shift) % SLOTS * scan->guest.word,
+					&entry);
+	}
+	if (err || !entry || entry & 3)
+		return err;
+	err = structs_read_word(&scan->guest, entry + layout->pid_tasks.offset, &link);
+	*ret_found = !err && link == task->gva + layout->pid_link.offset;
+	return err;
+}
+
+/*
+ * As it is now: one that began or ended while the records were read is rightly not in all of them.
+ * False: it is to be forgotten.
+ */
+static bool settle(const struct scan *scan, struct ka_task *task)
+{
+	struct ka_task now;
+	bool found;
+
+	if (read_task(scan, task->gva, &now) || now.pid != task->pid || now.tgid != task->tgid ||
+	    now.exit_state || now.flags & EXITING)
+		return false;
+	if (!(task->views & KA_TASK_NUMBERED) && !look_up(scan, task, &found) && found)
+		task->views |= KA_TASK_NUMBERED;
+	return true;
+}
+
+static int settle_all(struct scan *scan)
+{
+	uint32_t all = KA_TASK_LISTED | KA_TASK_NUMBERED;
+	size_t kept = 0;
+	uint64_t lock;
+	uint8_t locked;
+	struct ka_piece piece = { .buf = &locked, .len = 1 };
+	int err = 0;
+
+	for (size_t i = 0; i < scan->count; i++)
+		if ((scan->tasks[i].views & all) == all || settle(scan, &scan->tasks[i]))
+			scan->tasks[kept++] = scan->tasks[i];
+	scan->count = kept;
+	/* Who begins or ends is linked and unlinked under this lock, for as long as the vCPU may take. */
+	if (ka_kernel_symbol(scan->guest.kernel, "tasklist_lock", &lock))
+		return -ENODATA;
+	piece.address = lock + scan->layout->locked.offset;
+	err = structs_readv(&scan->guest, &piece, 1);
+	return err ? err : locked == WRITE_LOCKED ? -EAGAIN : 0;
+}
+
+/* What runs first: what begins meanwhile is then in the records already. */
+static int scan_all(struct scan *scan, struct sightings *sightings)
+{
+	int err = sightings_read(&scan->guest, &scan->layout->sightings, sightings);
+
+	scan->count = 0;
+	if (!err)
+		err = scan_numbers(scan);
+	if (!err)
+		err = scan_lists(scan);
+	if (!err)
+		err = note_sightings(scan, sightings);
+	return err ? err : settle_all(scan);
 }
 
 int ka_tasks_read(struct ka_vm *vm, const struct ka_kernel *kernel,
 		  const struct ka_task_layout *layout, struct ka_task *tasks, size_t max,
-		  size_t *ret_count)
+		  size_t *ret_count, uint32_t *ret_views)
 {
 	struct scan scan = {
 		.guest = structs_of(vm, kernel),
@@ -263,19 +392,22 @@ int ka_tasks_read(struct ka_vm *vm, const struct ka_kernel *kernel,
 		.tasks = tasks,
 		.max = max,
 	};
+	struct sightings sightings = { .max = 4 * max };
 	int err = registers_refresh(vm);
 
 	if (err)
 		return err;
 	for (int tries = 0; tries < TRIES; tries++) {
-		scan.count = 0;
-		err = scan_numbers(&scan);
-		if (!err)
-			err = scan_lists(&scan);
-		if (!err)
-			*ret_count = scan.count;
-		if (!err || err == -EOWNERDEAD || err == -ENOBUFS || err == -ENODATA)
-			return err;
+		err = scan_all(&scan, &sightings);
+		if (!err || err == -EOWNERDEAD || err == -ENOBUFS || err == -ENODATA ||
+		    err == -ENOMEM)
+			break;
+		err = -EAGAIN;
 	}
-	return -EAGAIN;
+	sightings_free(&sightings);
+	if (err)
+		return err;
+	*ret_count = scan.count;
+	*ret_views = KA_TASK_LISTED | KA_TASK_NUMBERED | layout->sightings.views;
+	return 0;
 }

@@ -29,7 +29,8 @@ static const struct argp ps_argp = {
 	.parser = ps_parser,
 	.args_doc = "VM",
 	.doc = "Lists the processes of the guest, from its kernel's own records. HIDDEN FROM names "
-	       "those in which one is not: the lists of tasks, or the process identifiers.",
+	       "those in which one is not: the lists of tasks, or the process identifiers; one that is "
+	       "in neither is seen where it runs.",
 };
 
 static const struct layout ps_layout[] = {
@@ -73,11 +74,12 @@ static int read_tasks(struct cli *cli, const struct ka_kernel *kernel, struct ka
 		      size_t *ret_count)
 {
 	struct ka_task_layout *layout;
+	uint32_t views;
 	int err = find_layout(cli, kernel, &layout);
 
 	if (err)
 		return cli_fail_errno(cli, err, "types (BTF) of the guest's kernel");
-	err = ka_tasks_read(cli->vm, kernel, layout, tasks, KA_TASKS_MAX, ret_count);
+	err = ka_tasks_read(cli->vm, kernel, layout, tasks, KA_TASKS_MAX, ret_count, &views);
 	ka_task_layout_free(layout);
 	return err ? cli_fail_errno(cli, err, "tasks") : CLI_OK;
 }

@@ -52,6 +52,6 @@ struct difference *audit_add(struct audit_result *result, enum check_id check,
 			     enum object_kind kind, uint64_t index);
 
 /* audits/: one file each. */
-extern const struct audit audit_modules, audit_taint;
+extern const struct audit audit_modules, audit_taint, audit_processes;
 
 #endif

@@ -21,6 +21,7 @@ enum check_id {
 	/* Of the guest as a whole: audits of its kernel's own records. */
 	CHECK_MODULES = VCPU_CHECKS,
 	CHECK_TAINT,
+	CHECK_PROCESSES,
 	CHECKS,
 };
 

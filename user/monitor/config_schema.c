@@ -155,6 +155,7 @@ static const cyaml_schema_field_t check_fields[] = {
 	CHECK("debug_registers", CHECK_DR),
 	CHECK("modules", CHECK_MODULES),
 	CHECK("taint", CHECK_TAINT),
+	CHECK("processes", CHECK_PROCESSES),
 	CYAML_FIELD_END,
 };
 

@@ -25,6 +25,7 @@ enum object_kind {
 	/* What audits look at, each named in difference.name. */
 	OBJECT_MODULE,
 	OBJECT_TAINT,
+	OBJECT_PROCESS,
 };
 
 enum { OBJECT_SHARED = -1 };

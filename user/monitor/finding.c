@@ -31,6 +31,7 @@ const char *object_kind_name(enum object_kind kind)
 		[OBJECT_DEBUG_REGISTER] = "debug_register",
 		[OBJECT_MODULE] = "module",
 		[OBJECT_TAINT] = "taint",
+		[OBJECT_PROCESS] = "process",
 	};
 
 	return names[kind];

@@ -189,8 +189,11 @@ void guest_audit(struct guest *guest)
 		all->random = guest->info.key ^ now;
 	budget_earn(guest, now);
 	if (!all->prepared) {
+		/* Once a boot: it uses up what was saved, but puts off no look. */
 		audits_prepare(guest);
 		all->budget_ns -= (int64_t)(clock_mono() - now);
+		if (all->budget_ns < 1)
+			all->budget_ns = 1;
 		now = clock_mono();
 	}
 	while (all->budget_ns > 0 && (due = audit_due(guest, now)) >= 0) {
