@@ -266,3 +266,52 @@ Test(config, metrics_of_several_files_add_up)
 	cr_assert_str_eq(config->metrics->textfile, "/t.prom");
 	cr_assert_eq(*config->metrics->vm_names, CONFIG_YES);
 }
+
+Test(config, actions_need_what_they_need)
+{
+	static const struct {
+		const char *action, *what;
+	} wrong[] = {
+		{ "action: exec", "whole path" },
+		{ "action: exec\n    command: [relative]", "whole path" },
+		{ "action: restore\n    command: [/bin/true]", "for exec only" },
+		{ "action: restore\n    timeout: 1s", "for exec and pause only" },
+		{ "action: pause", "exactly one of qmp, libvirt" },
+		{ "action: pause\n    qmp: /a\n    libvirt: b", "exactly one of qmp, libvirt" },
+		{ "action: report\n    qmp: /a", "for pause only" },
+		{ "action: reboot", "" },
+	};
+	char text[200];
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		snprintf(text, sizeof(text), "policies:\n- actions:\n  - %s\n", wrong[i].action);
+		expect_error(text, 3, wrong[i].what);
+	}
+	expect_error("policies:\n- actions:\n  - action: pause\n    qmp: /a{b}\n", 4, "{name}");
+	expect_error("policies:\n- actions:\n  - action: pause\n    qmp: /{name}{pid}\n", 4, "{name}");
+	expect_error("policies:\n- interval: 1ms\n", 2, "100ms");
+	expect_error("policies:\n- actions:\n  - action: restore\n    checks: [gtd]\n", 4,
+		     "no such check");
+}
+
+Test(config, the_first_policy_that_fits_has_the_say)
+{
+	struct ka_vm_info info = { .name = "web01" };
+	struct policy policy;
+
+	write_file("etc/kvmbpf/kvmbpf.yaml", "policies:\n"
+					     "- {vms: [\"db*\"], interval: 5s}\n"
+					     "- vms: [\"web*\"]\n"
+					     "  interval: 2s\n"
+					     "  actions: [{action: restore, checks: [idt]}]\n"
+					     "- interval: 9s\n");
+	load();
+	policy_find(config, &info, &policy);
+	cr_assert_eq(policy.interval_ns, 2000000000);
+	cr_assert_eq(policy.action_count, 1);
+	cr_assert_eq(policy.actions[0].kind, ACTION_RESTORE);
+	snprintf(info.name, sizeof(info.name), "other");
+	policy_find(config, &info, &policy);
+	cr_assert_eq(policy.interval_ns, 9000000000);
+	cr_assert_eq(policy.action_count, 0);
+}

@@ -39,7 +39,7 @@ static int tried(int (*attempt)(void))
 	if (!child) {
 		char error[PRIVILEGES_ERROR_MAX];
 
-		if (privileges_drop("nobody", NULL, error))
+		if (privileges_drop("nobody", NULL, false, error))
 			_exit(CHILD_FAILED);
 		errno = 0;
 		_exit(attempt() < 0 ? errno : 0);
@@ -85,6 +85,28 @@ FORBIDDEN(root_group, setresgid(0, 0, 0))
 FORBIDDEN(signal_to_others, kill(parent, SIGUSR1))
 FORBIDDEN(trace, ptrace(PTRACE_SEIZE, parent, 0, 0))
 FORBIDDEN(write_to_others, process_vm_writev(parent, &target_iovec, 1, &target_iovec, 1, 0))
+
+/* Only where it was asked for. */
+Test(privileges, a_monitor_that_restores_can_write_to_vms)
+{
+	char error[PRIVILEGES_ERROR_MAX];
+	pid_t child;
+	int status;
+
+	if (geteuid())
+		cr_skip_test("only root has privileges to give up");
+	parent = getpid();
+	child = fork();
+	if (!child) {
+		if (privileges_drop("nobody", NULL, true, error))
+			_exit(CHILD_FAILED);
+		_exit(process_vm_writev(parent, &target_iovec, 1, &target_iovec, 1, 0) !=
+		      sizeof(target));
+	}
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_assert_eq(status, 0);
+}
+
 FORBIDDEN(bpf_load, syscall(SYS_bpf, BPF_PROG_LOAD, &(union bpf_attr[]){ load_attr() },
 			    sizeof(union bpf_attr)))
 FORBIDDEN(raw_packets, socket(AF_PACKET, SOCK_RAW, 0))
@@ -162,7 +184,7 @@ Test(privileges, a_user_that_is_missing_is_an_error)
 {
 	char error[PRIVILEGES_ERROR_MAX] = "";
 
-	cr_assert_eq(privileges_drop("no-such-user", NULL, error), -ENOENT);
+	cr_assert_eq(privileges_drop("no-such-user", NULL, false, error), -ENOENT);
 	cr_assert(strstr(error, "no-such-user"));
 	cr_assert_eq(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 0, "half dropped");
 }
@@ -174,6 +196,6 @@ Test(privileges, a_path_that_cannot_be_given_is_an_error)
 
 	if (geteuid())
 		cr_skip_test("only root has privileges to give up");
-	cr_assert_eq(privileges_drop("nobody", owned, error), -ENOENT);
+	cr_assert_eq(privileges_drop("nobody", owned, false, error), -ENOENT);
 	cr_assert_eq(geteuid(), 0);
 }

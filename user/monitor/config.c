@@ -223,6 +223,63 @@ static int validate_sinks(const struct validation *v, const struct config *confi
 	return r;
 }
 
+static const char *action_wrong(const struct config_action *action)
+{
+	const bool exec = action->kind == ACTION_EXEC, pause = action->kind == ACTION_PAUSE;
+
+	if (exec && (!action->command.count || action->command.items[0][0] != '/'))
+		return "needs a command, a list that begins with the program's whole path";
+	if (!exec && (action->command.count || action->user))
+		return "command and user are for exec only";
+	if (pause && !action->qmp == !action->libvirt)
+		return "needs exactly one of qmp, libvirt";
+	if (!pause && (action->qmp || action->libvirt))
+		return "qmp and libvirt are for pause only";
+	if (action->timeout && !exec && !pause)
+		return "timeout is for exec and pause only";
+	return NULL;
+}
+
+static bool pattern_right(const char *pattern)
+{
+	const char *brace = strchr(pattern, '{');
+
+	return pattern[0] == '/' && strlen(pattern) < 100 &&
+	       (!brace || ((!strncmp(brace, "{name}", 6) || !strncmp(brace, "{uuid}", 6) ||
+			    !strncmp(brace, "{pid}", 5)) &&
+			   !strchr(brace + 1, '{')));
+}
+
+static int validate_action(const struct validation *v, const struct config_action *action)
+{
+	static const char *const names[] = { "report", "restore", "pause", "exec" };
+	const char *wrong = action_wrong(action);
+	int r = wrong ? complain(v->error, v->file, "action", names[action->kind], wrong) : 0;
+
+	if (!r && action->qmp && !pattern_right(action->qmp))
+		r = complain(v->error, v->file, "qmp", action->qmp,
+			     "must be the whole path of a socket, with {name}, {uuid} or {pid} once");
+	for (unsigned int i = 0; !r && i < action->checks.count; i++)
+		if (!check_is_known(action->checks.items[i]))
+			r = complain(v->error, v->file, "checks", action->checks.items[i],
+				     "no such check");
+	return r ? r : validate_duration(v, "timeout", action->timeout);
+}
+
+static int validate_policies(const struct validation *v, const struct config *config)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; !r && i < config->policy_count; i++) {
+		const struct config_policy *policy = &config->policies[i];
+
+		r = validate_duration(v, "interval", policy->interval);
+		for (unsigned int j = 0; !r && j < policy->action_count; j++)
+			r = validate_action(v, &policy->actions[j]);
+	}
+	return r;
+}
+
 static int validate_address(const struct validation *v, const char *key, const char *text)
 {
 	struct sockaddr_storage address;
@@ -269,6 +326,8 @@ static int validate(const char *file, const struct config *config, char *error)
 		r = validate_size(&v, "max_size", config->spool->max_size);
 	if (!r)
 		r = validate_published(&v, config);
+	if (!r)
+		r = validate_policies(&v, config);
 	return r ? r : validate_sinks(&v, config);
 }
 

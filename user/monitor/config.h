@@ -87,9 +87,23 @@ struct config_checks {
 	int *level[CHECKS];
 };
 
+enum config_action_kind { ACTION_REPORT, ACTION_RESTORE, ACTION_PAUSE, ACTION_EXEC };
+
+struct config_action {
+	enum config_action_kind kind;
+	struct config_strings checks; /* patterns; none: all */
+	enum severity *min_severity;
+	struct config_strings command; /* exec */
+	char *user, *timeout;
+	char *qmp, *libvirt; /* pause: one of them */
+};
+
 struct config_policy {
 	struct config_strings vms; /* none: all */
+	char *interval;
 	struct config_checks checks;
+	struct config_action *actions;
+	unsigned int action_count;
 };
 
 struct config {

@@ -159,10 +159,37 @@ static const cyaml_schema_field_t check_fields[] = {
 	CYAML_FIELD_END,
 };
 
+static const cyaml_strval_t action_kinds[] = {
+	{ "report", ACTION_REPORT },
+	{ "restore", ACTION_RESTORE },
+	{ "pause", ACTION_PAUSE },
+	{ "exec", ACTION_EXEC },
+};
+
+static const cyaml_schema_field_t action_fields[] = {
+	ENUM("action", 0, struct config_action, kind, action_kinds),
+	STRINGS(struct config_action, checks),
+	ENUM_OPTIONAL(struct config_action, min_severity, severities),
+	STRINGS(struct config_action, command),
+	TEXT_OPTIONAL(struct config_action, user),
+	TEXT_OPTIONAL(struct config_action, timeout),
+	TEXT_OPTIONAL(struct config_action, qmp),
+	TEXT_OPTIONAL(struct config_action, libvirt),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_value_t action = {
+	CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct config_action, action_fields),
+};
+
 static const cyaml_schema_field_t policy_fields[] = {
 	STRINGS(struct config_policy, vms),
-	CYAML_FIELD_MAPPING("checks", CYAML_FLAG_DEFAULT, struct config_policy, checks,
+	TEXT_OPTIONAL(struct config_policy, interval),
+	CYAML_FIELD_MAPPING("checks", CYAML_FLAG_OPTIONAL, struct config_policy, checks,
 			    check_fields),
+	CYAML_FIELD_SEQUENCE_COUNT("actions", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
+				   struct config_policy, actions, action_count, &action, 0,
+				   CYAML_UNLIMITED),
 	CYAML_FIELD_END,
 };
 

@@ -137,6 +137,7 @@ int finding_report(struct finding_table *table, const struct finding_owner *owne
 			       ? FINDING_REMINDER
 			       : FINDING_FOLDED;
 	}
+	finding->news = news == FINDING_OPENED || news == FINDING_CHANGED;
 	finding->difference = *difference;
 	finding->last_seen_ns = real_ns;
 	finding->round = table->round;

@@ -15,6 +15,7 @@ struct finding {
 	uint64_t first_seen_ns, last_seen_ns; /* CLOCK_REALTIME */
 	uint64_t opened_mono_ns, reported_mono_ns;
 	uint64_t count;	     /* times seen */
+	bool news;	     /* told as it opens or changes, not as a reminder */
 	uint64_t round;	     /* in which it was last seen */
 	uint64_t last_ok_ns; /* of its check when it opened; 0: never */
 };

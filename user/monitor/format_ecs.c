@@ -16,6 +16,7 @@ static const struct {
 	{ "vm.gone", "event", { "host" }, { "end" } },
 	{ "baseline.recorded", "state", { "configuration" }, { "creation" } },
 	{ "coverage.changed", "event", { "host" }, { "info" } },
+	{ "action.done", "event", { "host" }, { "change", "info" } },
 	{ "monitor.health", "metric", { "host" }, { "info" } },
 };
 

@@ -70,6 +70,7 @@ void guest_configure(struct guest *guest)
 	bool audits_same;
 
 	policy_find(guest->watch->config, &guest->info, &guest->policy);
+	guest->next_ns = 0;
 	audits_same = !memcmp(before.off + VCPU_CHECKS, guest->policy.off + VCPU_CHECKS,
 			      AUDITS * sizeof(before.off[0]));
 	for (size_t i = 0; i < guest->vcpu_count; i++)

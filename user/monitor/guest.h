@@ -17,11 +17,14 @@
 
 #include <kvmaccess.h>
 
+struct actions;
+
 /* What all guests of this monitor share. */
 struct watch {
 	struct event_stream *stream;
 	struct store *store;
 	const struct config *config; /* may be NULL */
+	struct actions *actions; /* of policies; NULL: none */
 	struct references *references; /* of the store; NULL: none are used */
 	const struct ka_symbols *const *symbols;
 	size_t symbols_count;
@@ -221,6 +224,9 @@ struct guest {
 	unsigned int pushes;   /* that were judged, since pushes_since_ns */
 	uint64_t pushes_since_ns;
 	uint64_t cycle_us; /* what the last cycle took */
+	uint64_t next_ns; /* not before that again, where its policy has a longer interval */
+	unsigned int restores;	    /* since restores_since_ns */
+	uint64_t restores_since_ns; /* CLOCK_MONOTONIC */
 	/* When it was last looked at, and when every check was seen; CLOCK_REALTIME, 0: never. */
 	uint64_t looked_ns, complete_ns;
 	uint64_t judged;   /* cycles with a baseline */
@@ -246,6 +252,13 @@ void guest_writes_lost(struct guest *guest, uint64_t count);
 
 /* Has each check that can look looked once? */
 bool guest_settled(const struct guest *guest);
+/* A policy's interval counts where it is longer than the monitor's. */
+static inline uint64_t guest_interval_ns(const struct guest *guest)
+{
+	return guest->policy.interval_ns > guest->watch->interval_ns ? guest->policy.interval_ns
+								     : guest->watch->interval_ns;
+}
+
 /* Is every check of every vCPU seen? Is none? */
 bool guest_complete(const struct guest *guest);
 bool guest_blind(const struct guest *guest);

@@ -2,6 +2,7 @@
 /* Runs the checks of all VMs on one thread, driven by sd-event. */
 #include "monitor.h"
 
+#include "action.h"
 #include "cleanup.h"
 #include "clock.h"
 #include "event.h"
@@ -75,6 +76,8 @@ struct monitor {
 	struct health health;
 	struct metrics metrics;
 	struct publish *publish;
+	struct actions *actions;
+	bool may_write; /* to guests, to restore what policies say */
 	struct ka_host *host;
 	struct store *store;
 	struct outputs *outputs;
@@ -236,6 +239,9 @@ static void turn_run(struct monitor *monitor, struct turn *turn)
 
 	turn_pull(monitor, turn);
 	while ((guest = schedule_guest(turn))) {
+		if (guest->next_ns > turn->due_ns)
+			continue;
+		guest->next_ns = turn->due_ns + guest_interval_ns(guest) - interval / 2;
 		behind = now > turn->due_ns ? now - turn->due_ns : 0;
 		monitor->health.cycles_late += behind > interval / 10;
 		monitor->health.cycles_missed += behind / interval;
@@ -320,7 +326,7 @@ static void guest_appeared(struct monitor *monitor, uint64_t key)
 
 	if (guest_find(monitor, key))
 		return;
-	r = ka_open_key(monitor->host, key, 0, &vm);
+	r = ka_open_key(monitor->host, key, monitor->may_write ? KA_OPEN_WRITE : 0, &vm);
 	if (r < 0) {
 		if (r != -ESRCH && r != -EOWNERDEAD)
 			log_warning("a VM cannot be opened: %s", strerror(-r));
@@ -605,6 +611,9 @@ static void options_apply(struct monitor *monitor, struct options *fresh)
 	const struct config *before = monitor->options->config;
 
 	options_tell_late(monitor->options, fresh);
+	if (actions_missing(monitor->actions, fresh->config))
+		log_warning("configuration: new actions of policies are taken up at the next start "
+			    "only");
 	monitor->options = fresh;
 	monitor->watch.config = fresh->config;
 	if (monitor->watch.interval_ns != fresh->interval_ns)
@@ -614,6 +623,7 @@ static void options_apply(struct monitor *monitor, struct options *fresh)
 	share_budget(monitor);
 	if (!publish_same(before, fresh->config)) {
 		publish_free(monitor->publish);
+	actions_free(monitor->actions);
 		monitor->publish = NULL;
 		publish_start(monitor);
 	}
@@ -810,7 +820,8 @@ static enum monitor_exit privileges_settle(const struct monitor *monitor)
 	const bool pinned = pins && pins->state == KA_FEATURE_ON;
 	char error[PRIVILEGES_ERROR_MAX];
 
-	if (!privileges_drop(monitor->options->user, pinned ? pin_paths : NULL, error))
+	if (!privileges_drop(monitor->options->user, pinned ? pin_paths : NULL,
+			     monitor->may_write, error))
 		return MONITOR_OK;
 	log_error("privileges cannot be given up: %s", error);
 	return MONITOR_FAILURE;
@@ -886,6 +897,9 @@ static enum monitor_exit events_start(struct monitor *monitor)
 	    sinks_start(monitor->outputs, options->configs, options->output, options->pretty) < 0)
 		return MONITOR_FAILURE;
 	monitor->stream.write = stream_write;
+	if (monitor->actions && actions_start(monitor->actions, monitor->event, &monitor->stream) < 0)
+		return MONITOR_FAILURE;
+	monitor->watch.actions = monitor->actions;
 	monitor->stream.ctx = monitor;
 	monitor->watch.stream = &monitor->stream;
 	return MONITOR_OK;
@@ -991,6 +1005,19 @@ static void monitor_deinit(struct monitor *monitor)
 	free(monitor->reloaded);
 }
 
+/* Before anything is opened that the helper is not to have. */
+static enum monitor_exit actions_prepare(struct monitor *monitor)
+{
+	const struct options *options = monitor->options;
+	int r = options->once ? 0
+			      : actions_new(options->configs, options->user, &monitor->actions);
+
+	if (r < 0)
+		log_error("the process for actions cannot be made: %s", strerror(-r));
+	monitor->may_write = !options->once && actions_write(options->config);
+	return r < 0 ? MONITOR_FAILURE : MONITOR_OK;
+}
+
 enum monitor_exit monitor_run(const struct options *options)
 {
 	struct monitor monitor = { .options = options,
@@ -1000,7 +1027,9 @@ enum monitor_exit monitor_run(const struct options *options)
 	int r;
 
 	monitor.watch.first_looks = &monitor.first_looks;
-	status = host_open(&monitor);
+	status = actions_prepare(&monitor);
+	if (!status)
+		status = host_open(&monitor);
 	if (!status)
 		status = privileges_settle(&monitor);
 	if (!status)

@@ -2,6 +2,8 @@
 /* Finds the policy of a VM. */
 #include "policy.h"
 
+#include "duration.h"
+
 #include <fnmatch.h>
 
 bool patterns_match(const struct config_strings *patterns, const struct ka_vm_info *info)
@@ -28,6 +30,11 @@ void policy_find(const struct config *config, const struct ka_vm_info *info,
 {
 	const struct config_policy *found = config_policy_find(config, info);
 
+	ret_policy->interval_ns = 0;
+	if (found && found->interval)
+		duration_parse(found->interval, &ret_policy->interval_ns); /* validated */
+	ret_policy->actions = found ? found->actions : NULL;
+	ret_policy->action_count = found ? found->action_count : 0;
 	for (int check = 0; check < CHECKS; check++) {
 		const int *level = found ? found->checks.level[check] : NULL;
 

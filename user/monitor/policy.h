@@ -10,6 +10,9 @@
 struct policy {
 	bool off[CHECKS];
 	enum severity severity[CHECKS];
+	uint64_t interval_ns; /* 0: the monitor's */
+	const struct config_action *actions; /* of the configuration */
+	unsigned int action_count;
 };
 
 /* Does the name or the UUID fit one of these patterns? */

@@ -231,9 +231,10 @@ static struct scmp_arg_cmp argument_is(unsigned int index, uint32_t value)
 	return (struct scmp_arg_cmp){ .arg = index, .op = SCMP_CMP_EQ, .datum_a = value };
 }
 
-static int rules_add(scmp_filter_ctx filter)
+static int rules_add(scmp_filter_ctx filter, bool may_write)
 {
-	int r = 0;
+	int r = may_write ? seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(process_vm_writev), 0)
+			  : 0;
 
 	for (size_t i = 0; !r && i < array_size(allowed); i++)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
@@ -252,10 +253,10 @@ static int rules_add(scmp_filter_ctx filter)
 	return r;
 }
 
-static int calls_drop(void)
+static int calls_drop(bool may_write)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-	int r = filter ? rules_add(filter) : -ENOMEM;
+	int r = filter ? rules_add(filter, may_write) : -ENOMEM;
 
 	if (!r)
 		r = seccomp_load(filter);
@@ -263,7 +264,7 @@ static int calls_drop(void)
 	return r;
 }
 
-int privileges_drop(const char *user, const char *const *owned,
+int privileges_drop(const char *user, const char *const *owned, bool may_write,
 		    char ret_error[static PRIVILEGES_ERROR_MAX])
 {
 	int r = user_drop(user, owned, ret_error);
@@ -275,6 +276,6 @@ int privileges_drop(const char *user, const char *const *owned,
 		return fail(ret_error, r, "capabilities");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return fail(ret_error, -errno, "no_new_privs");
-	r = calls_drop();
+	r = calls_drop(may_write);
 	return r < 0 ? fail(ret_error, r, "system calls") : 0;
 }

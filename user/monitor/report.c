@@ -2,6 +2,7 @@
 /* Turns findings, baselines and coverage of a guest into events. */
 #include "report.h"
 
+#include "action.h"
 #include "check_cr0wp.h"
 #include "clock.h"
 
@@ -405,7 +406,7 @@ static json_t *check_json(const struct guest *guest, const struct difference *di
 
 	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:s}", "id", check->id, "name", check->name,
 			 "version", CHECK_VERSION, "interval_ms",
-			 (json_int_t)(guest->watch->interval_ns / NS_PER_MS), "duration_us",
+			 (json_int_t)(guest_interval_ns(guest) / NS_PER_MS), "duration_us",
 			 (json_int_t)guest->cycle_us, "state", coverage_name(coverage->state));
 }
 
@@ -554,11 +555,24 @@ static json_t *violation_event(const struct guest *guest, const struct finding *
 	return event;
 }
 
-void report_violation(const struct guest *guest, const struct finding *finding)
+/* As it opens or changes: a reminder is told only. */
+static void emit_and_act(struct guest *guest, const struct finding *finding, json_t *event)
 {
-	emit(guest, violation_event(guest, finding, finding->count > 1,
-				    violation_text(&finding->difference), finding->last_seen_ns,
-				    finding->reported_mono_ns));
+	struct actions *actions = finding->news ? guest->watch->actions : NULL;
+
+	json_incref(event);
+	emit(guest, event);
+	if (actions && event)
+		actions_run(actions, guest, finding, event);
+	json_decref(event);
+}
+
+void report_violation(struct guest *guest, const struct finding *finding)
+{
+	emit_and_act(guest, finding,
+		     violation_event(guest, finding, finding->count > 1,
+				     violation_text(&finding->difference), finding->last_seen_ns,
+				     finding->reported_mono_ns));
 }
 
 static json_t *write_json(const struct guest *guest, const struct fold *fold)
@@ -593,7 +607,7 @@ static const char *action_text(const struct ka_write *write)
 						     : NULL;
 }
 
-void report_written(const struct guest *guest, const struct finding *finding,
+void report_written(struct guest *guest, const struct finding *finding,
 		    const struct fold *fold)
 {
 	const char *action = action_text(&fold->write);
@@ -606,7 +620,10 @@ void report_written(const struct guest *guest, const struct finding *finding,
 	set(event, "write", write_json(guest, fold));
 	if (action)
 		set(event, "action", json_string(action));
-	emit(guest, event);
+	if (fold->write.flags & KA_WRITE_UNDONE)
+		emit(guest, event);
+	else
+		emit_and_act(guest, finding, event);
 }
 
 static json_t *restored_event(const struct guest *guest, const struct finding *finding,

@@ -8,9 +8,10 @@
 void report_discovered(const struct guest *guest);
 void report_gone(const struct guest *guest, const char *reason);
 void report_baseline(const struct guest *guest, uint64_t real_ns, uint64_t mono_ns);
-void report_violation(const struct guest *guest, const struct finding *finding);
+/* With what the guest's policy does about it. */
+void report_violation(struct guest *guest, const struct finding *finding);
 /* The same, by writes that were told. */
-void report_written(const struct guest *guest, const struct finding *finding,
+void report_written(struct guest *guest, const struct finding *finding,
 		    const struct fold *fold);
 void report_restored(const struct guest *guest, const struct finding *finding,
 		     const char *restored_to, uint64_t real_ns, uint64_t mono_ns);
