@@ -135,10 +135,12 @@ void rows_skip(const char *name, const char *reason)
 	fflush(stdout);
 }
 
-int rows_end(const char *path)
+int rows_save(const char *path)
 {
-	int err = json_dump_file(rows, path, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) ? -EIO : 0;
+	return json_dump_file(rows, path, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) ? -EIO : missed;
+}
 
+void rows_end(void)
+{
 	json_decref(rows);
-	return err ? err : missed;
 }

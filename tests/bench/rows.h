@@ -24,8 +24,9 @@ void rows_begin(void);
 void rows_add(const struct row *row);
 /* A row that could not be measured here, and why. */
 void rows_skip(const char *name, const char *reason);
-/* How many missed their goal; writes all to `path`. -errno. */
-int rows_end(const char *path);
+/* Writes those so far; how many missed their goal. -errno. */
+int rows_save(const char *path);
+void rows_end(void);
 
 uint64_t now_ns(void);
 /* Sorts; the median and the 99th percentile of nanoseconds, in µs. */
