@@ -68,6 +68,7 @@ help:
 #: make install-kmod   the kernel module's source for DKMS, which builds it for each kernel
 #: make deb            Debian packages, in build/deb
 #: make check-deb      only those: lintian, built twice alike, installed in a clean root (root)
+#: make check-systemd  only those on a Debian 12 with systemd, attacked, receivers out (root)
 #: make format, clean, help
 
 # ---- BPF ------------------------------------------------------------------------------------
@@ -296,6 +297,7 @@ check-unit:
 
 .PHONY: check-native
 check-native:
+	$(Q)tests/lab/fetch -q
 	$(Q)$(MAKE) -j$(JOBS) native-tests
 	$(Q)$(MAKE) -j$(JOBS) B=build/asan SANITIZE='$(ASAN)' all native-tests
 	$(Q)tests/run $(R) native $(native_tests)
@@ -335,6 +337,14 @@ check-host-table:
 check-deb: deb
 	$(Q)$(MAKE) -s $(B)/tests/native/tinyvm
 	$(Q)tests/deb/check $(R)
+
+# The packages, of which the sources may be newer, in an emulated host of their own.
+.PHONY: check-systemd
+check-systemd: deb
+	$(Q)tests/lab/fetch -q
+	$(Q)$(MAKE) -f tests/lab/Makefile
+	$(Q)$(MAKE) -j$(JOBS) $(B)/tests/native/kafka_mock
+	$(Q)tests/systemd/check $(R)
 
 # ---- measurements ---------------------------------------------------------------------------
 
