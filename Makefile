@@ -171,12 +171,32 @@ run: deps
 	@$(MAKE) -j$(JOBS) all $(B)/tests/native/tinyvm
 	@scripts/run $(B) $(ARGS)
 
+# Manual pages that are made of the header's comments and of the events' schema, and completions, of
+# what the programs say of themselves.
+DATE = $(shell date -u -d "$$(sed -n 's/^ -- .*>  //p' debian/changelog | head -n 1)" +%F)
+
+$(B)/man/libkvmaccess.3: include/kvmaccess.h scripts/library-pages debian/changelog
+	$(call say,MAN,$(@D))scripts/library-pages $< $(@D) $(VERSION) $(DATE)
+
+$(B)/man/kvmbpf-events.5: share/kvmbpf/event-v1.schema.json man/kvmbpf-events.5.in scripts/event-page
+	$(call say,MAN,$@)mkdir -p $(@D)
+	$(Q)scripts/event-page $(filter-out scripts/%,$^) $(DATE) >$@.tmp && mv $@.tmp $@
+
+$(B)/completions/bash/kvmbpf: $(B)/kvmbpf $(B)/kvmbpf-monitor scripts/completions
+	$(call say,SHELLS,$(B)/completions)LD_LIBRARY_PATH=$(B) \
+		scripts/completions $(B)/kvmbpf $(B)/kvmbpf-monitor $(B)/completions
+
+made := $(B)/man/libkvmaccess.3 $(B)/man/kvmbpf-events.5 $(B)/completions/bash/kvmbpf
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+
 .PHONY: install
-install: all
+install: all $(made)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(LIBDIR)/pkgconfig \
 		$(DESTDIR)$(PREFIX)/include/kvmbpf $(DESTDIR)$(PREFIX)/share/kvmbpf/grafana \
-		$(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
-		$(DESTDIR)$(PREFIX)/share/man/man8
+		$(addprefix $(DESTDIR)$(PREFIX)/share/man/man,1 3 5 8) \
+		$(addprefix $(DESTDIR),$(BASHDIR) $(ZSHDIR) $(FISHDIR))
 	install -m 0755 $(B)/kvmbpf-monitor $(DESTDIR)$(PREFIX)/sbin
 	install -m 0755 $(B)/kvmbpf $(DESTDIR)$(PREFIX)/bin
 	install -m 0755 $(B)/libkvmaccess.so.$(VERSION) $(DESTDIR)$(LIBDIR)
@@ -190,8 +210,12 @@ install: all
 	install -m 0644 share/kvmbpf/event-v1.schema.json $(DESTDIR)$(PREFIX)/share/kvmbpf
 	install -m 0644 share/kvmbpf/grafana/kvmbpf.json $(DESTDIR)$(PREFIX)/share/kvmbpf/grafana
 	install -m 0644 man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 0644 man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	cp -P $(B)/man/*.3 $(DESTDIR)$(PREFIX)/share/man/man3
+	install -m 0644 man/*.5 $(B)/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 0644 man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 0644 $(B)/completions/bash/* $(DESTDIR)$(BASHDIR)
+	install -m 0644 $(B)/completions/zsh/* $(DESTDIR)$(ZSHDIR)
+	install -m 0644 $(B)/completions/fish/* $(DESTDIR)$(FISHDIR)
 	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 # Packages for the Debian that this is, in build/deb. From the tracked files, in a copy.
@@ -286,6 +310,8 @@ check: deps
 check-build: all
 	$(Q)$(MAKE) -j$(JOBS) B=build/clang CC=$(CLANG) all
 	$(Q)tests/install $(R)
+	$(Q)$(MAKE) $(B)/completions/bash/kvmbpf
+	$(Q)tests/completions $(B) $(R)
 
 .PHONY: check-unit
 check-unit:
