@@ -312,6 +312,8 @@ check-build: all
 	$(Q)tests/install $(R)
 	$(Q)$(MAKE) $(B)/completions/bash/kvmbpf
 	$(Q)tests/completions $(B) $(R)
+	$(Q)tests/lab/fetch -q
+	$(Q)tests/kubernetes $(R)
 
 .PHONY: check-unit
 check-unit:
