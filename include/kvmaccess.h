@@ -643,6 +643,32 @@ const char *ka_kernel_name(const struct ka_kernel *kernel, uint64_t gva, uint64_
 int ka_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name, void *buf,
 		   size_t len);
 
+/* ---- code ----------------------------------------------------------------------------------- */
+
+enum ka_insn_kind {
+	KA_INSN_OTHER,
+	KA_INSN_NOP,  /* NOP and NOPL, as the kernel fills with */
+	KA_INSN_CALL, /* this one and the next two: to an address that is relative to them */
+	KA_INSN_JMP,
+	KA_INSN_JCC,
+	KA_INSN_INT3,
+};
+
+struct ka_insn {
+	uint64_t target; /* GVA that a branch leads to; 0: none */
+	uint8_t length;  /* bytes */
+	uint8_t kind;    /* enum ka_insn_kind */
+};
+
+/*
+ * Pure. The instruction of 64-bit code that begins at `address` with these bytes (Intel SDM vol. 2,
+ * chapter 2 and appendix A). Not every one that has an end is valid. -EBADMSG: none that ends in
+ * `len`.
+ */
+int ka_insn_decode(const void *bytes, size_t len, uint64_t address, struct ka_insn *ret_insn);
+/* GVA of the first symbol behind `gva`, where what begins there ends. -ENOENT. */
+int ka_kernel_symbol_end(const struct ka_kernel *kernel, uint64_t gva, uint64_t *ret_end);
+
 /* ---- types ---------------------------------------------------------------------------------- */
 
 /*

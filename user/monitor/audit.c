@@ -6,6 +6,7 @@ const struct audit *const audits[AUDITS] = {
 	[CHECK_MODULES - VCPU_CHECKS] = &audit_modules,
 	[CHECK_TAINT - VCPU_CHECKS] = &audit_taint,
 	[CHECK_PROCESSES - VCPU_CHECKS] = &audit_processes,
+	[CHECK_DISPATCH - VCPU_CHECKS] = &audit_dispatch,
 };
 
 struct difference *audit_add(struct audit_result *result, enum check_id check,

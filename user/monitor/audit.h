@@ -20,6 +20,9 @@ struct audit_view {
 	const struct ka_kernel *kernel; /* with symbols */
 	const struct guest_modules *modules;
 	const struct ka_types *types; /* for prepare() only */
+	/* What the vendor's image says of its text, at any moment of this boot. NULL: no reference. */
+	const struct ka_text *text;
+	const struct ka_text_boot *boot;
 };
 
 /* What one look found; beyond AUDIT_DIFFERENCES_MAX it is counted only. */
@@ -30,6 +33,7 @@ struct audit_result {
 
 struct audit {
 	unsigned int period_ms; /* no look sooner after the last; 0: one in each cycle */
+	bool each_cycle; /* and whatever the budget says: it is a read and a comparison */
 	/*
 	 * Once a boot: where things lie in this kernel. `state` is release()'s to free.
 	 * Errors: -ENODATA, its types or symbols do not tell; -ENOMEM.
@@ -52,6 +56,6 @@ struct difference *audit_add(struct audit_result *result, enum check_id check,
 			     enum object_kind kind, uint64_t index);
 
 /* audits/: one file each. */
-extern const struct audit audit_modules, audit_taint, audit_processes;
+extern const struct audit audit_modules, audit_taint, audit_processes, audit_dispatch;
 
 #endif

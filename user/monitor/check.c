@@ -21,6 +21,8 @@ const struct check checks[CHECKS] = {
 	[CHECK_TAINT] = { "KVMBPF-TAINT-001", "taint", SEVERITY_HIGH, "T1685", "TA0112" },
 	[CHECK_PROCESSES] = { "KVMBPF-PROCESSES-001", "processes", SEVERITY_CRITICAL, "T1014",
 			      "TA0005" },
+	[CHECK_DISPATCH] = { "KVMBPF-DISPATCH-001", "syscall_dispatch", SEVERITY_CRITICAL, "T1014",
+			     "TA0005" },
 };
 
 bool check_protectable(const char *word, enum check_id *ret_check)

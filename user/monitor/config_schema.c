@@ -156,6 +156,7 @@ static const cyaml_schema_field_t check_fields[] = {
 	CHECK("modules", CHECK_MODULES),
 	CHECK("taint", CHECK_TAINT),
 	CHECK("processes", CHECK_PROCESSES),
+	CHECK("syscall_dispatch", CHECK_DISPATCH),
 	CYAML_FIELD_END,
 };
 

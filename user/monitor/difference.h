@@ -26,6 +26,7 @@ enum object_kind {
 	OBJECT_MODULE,
 	OBJECT_TAINT,
 	OBJECT_PROCESS,
+	OBJECT_CODE,
 };
 
 enum { OBJECT_SHARED = -1 };

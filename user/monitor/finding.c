@@ -32,6 +32,7 @@ const char *object_kind_name(enum object_kind kind)
 		[OBJECT_MODULE] = "module",
 		[OBJECT_TAINT] = "taint",
 		[OBJECT_PROCESS] = "process",
+		[OBJECT_CODE] = "code",
 	};
 
 	return names[kind];

@@ -44,6 +44,8 @@ static struct audit_view view_of(const struct guest *guest)
 		.vm = guest->vm,
 		.kernel = &guest->kernel,
 		.modules = &guest->modules,
+		.text = guest->text.text,
+		.boot = &guest->text.boot,
 	};
 }
 
@@ -92,7 +94,8 @@ static int audit_due(const struct guest *guest, uint64_t now)
 	int due = -1;
 
 	for (int i = 0; i < AUDITS; i++)
-		if (all[i].ready && all[i].next_ns <= now && all[i].cycle != guest->cycles &&
+		if (all[i].ready && !audits[i]->each_cycle && all[i].next_ns <= now &&
+		    all[i].cycle != guest->cycles &&
 		    (due < 0 || all[i].next_ns < all[due].next_ns))
 			due = i;
 	return due;
@@ -140,13 +143,17 @@ static int audit_look(const struct guest *guest, int which, struct audit_result 
 	return err;
 }
 
-static void audit_cover(struct guest_audit *audit, unsigned int period_ms, int err, size_t found)
+static void audit_cover(struct guest_audit *audit, const struct audit *kind, int err, size_t found)
 {
-	uint64_t real_ns = clock_real(), age = STALE_PERIODS * (uint64_t)period_ms * NS_PER_MS;
+	uint64_t real_ns = clock_real(), age = STALE_PERIODS * (uint64_t)kind->period_ms * NS_PER_MS;
 
 	if (!err) {
-		coverage_set(&audit->coverage, COVERAGE_SAMPLED,
-			     "looked at now and then, as the budget for audits allows", real_ns);
+		coverage_set(&audit->coverage,
+			     kind->each_cycle ? COVERAGE_OBSERVED : COVERAGE_SAMPLED,
+			     kind->each_cycle
+				     ? NULL
+				     : "looked at now and then, as the budget for audits allows",
+			     real_ns);
 		if (!found)
 			audit->coverage.last_ok_ns = real_ns;
 	} else if (err != -EAGAIN || clock_mono() - audit->looked_ns > STALE_NS + age) {
@@ -171,10 +178,11 @@ static void audit_run(struct guest *guest, int which, uint64_t now)
 	} else {
 		log_debug("%s: audit %s: %s", guest->info.name, checks[check].name, strerror(-err));
 	}
-	audit_cover(audit, audits[which]->period_ms, err, result.count);
+	audit_cover(audit, audits[which], err, result.count);
 	audit->next_ns = now + period_next(&guest->audits, audits[which]->period_ms);
 	audit->cycle = guest->cycles;
-	guest->audits.budget_ns -= (int64_t)(end - now);
+	if (!audits[which]->each_cycle)
+		guest->audits.budget_ns -= (int64_t)(end - now);
 }
 
 void guest_audit(struct guest *guest)
@@ -196,6 +204,11 @@ void guest_audit(struct guest *guest)
 			all->budget_ns = 1;
 		now = clock_mono();
 	}
+	for (int i = 0; i < AUDITS; i++)
+		if (all->audit[i].ready && audits[i]->each_cycle &&
+		    all->audit[i].cycle != guest->cycles)
+			audit_run(guest, i, now);
+	now = clock_mono();
 	while (all->budget_ns > 0 && (due = audit_due(guest, now)) >= 0) {
 		audit_run(guest, due, now);
 		now = clock_mono();
