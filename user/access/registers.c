@@ -168,10 +168,12 @@ static bool pull_complete(const struct ka_vm *vm)
 	const struct host_vm *found = vm->vm;
 
 	for (size_t i = 0; i < found->vcpu_count; i++) {
-		const struct kvmbpf_vcpu *state = &vm->host->states[found->vcpus[i].slot];
+		const struct kvmbpf_vcpu *state;
 
-		if (found->vcpus[i].slot == NO_SLOT || !state_fresh(vm, state) ||
-		    state->generation != found->generation ||
+		if (found->vcpus[i].slot == NO_SLOT)
+			return false;
+		state = &vm->host->states[found->vcpus[i].slot];
+		if (!state_fresh(vm, state) || state->generation != found->generation ||
 		    state->online_vcpus != found->vcpu_count)
 			return false;
 	}
