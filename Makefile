@@ -60,6 +60,7 @@ help:
 #: make check-unit     only the unit tests (also with sanitizers) and fuzzers
 #: make check-native   only tiny guests on this machine's /dev/kvm (root)
 #: make check-lab-svm  only Debian guests on an emulated AMD host
+#: make soak           an hour of lawful work in a guest, and what is told of its end (MINUTES=60)
 #: make check-lab-vmx  only Debian guests on an emulated Intel host
 #: make kmod           build the kernel module (KDIR=/lib/modules/$(uname -r)/build)
 #: make run            watch the VMs of this host (root); starts a tiny guest if there is none
@@ -288,9 +289,13 @@ $(B)/tests/native/tinyvm: $(B)/tests/native/tinyvm_main.o $(filter-out %/support
 $(B)/tests/native/kafka_mock: $(B)/tests/native/kafka_mock.o
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lrdkafka
 
-.PHONY: unit-tests native-tests kmod-tests fuzzers
+$(B)/tests/lab/text: $(B)/tests/lab/text.o $(B)/libkvmaccess.a
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ACCESS_LIBS)
+
+.PHONY: unit-tests native-tests kmod-tests lab-tests fuzzers
 unit-tests: $(unit_tests)
 native-tests: $(native_tests) $(B)/tests/native/tinyvm $(B)/tests/native/kafka_mock
+lab-tests: $(B)/tests/lab/text
 kmod-tests: $(kmod_tests) $(B)/tests/kmod/tinyvm
 fuzzers: $(fuzzers)
 
@@ -346,8 +351,16 @@ fuzz: deps
 	$(Q)$(MAKE) check-fuzz SECONDS=$(if $(filter 60,$(SECONDS)),600,$(SECONDS))
 
 .PHONY: check-lab-svm
-check-lab-svm: all native-tests kmod-tests
+check-lab-svm: all native-tests kmod-tests lab-tests
 	$(Q)tests/lab/check $(R) svm
+
+# Text that is changed in the end is told when its turn comes.
+MINUTES ?= 60
+.PHONY: soak
+soak: all lab
+	@tests/lab/run --scenario quiet --symbols reference --timeout $$(($(MINUTES) * 60 + 2400)) \
+		--guest-append "kvmbpf.seconds=$$(($(MINUTES) * 60)) kvmbpf.text=360" --out build/lab/soak
+	@tests/lab/judge --scenario quiet --min-attacks 4 build/lab/soak
 
 .PHONY: check-lab-vmx
 check-lab-vmx: all

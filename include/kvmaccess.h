@@ -746,6 +746,60 @@ int ka_modules_read(struct ka_vm *vm, const struct ka_kernel *kernel,
 /* The module whose text, or initial text, has this address, or NULL. */
 const struct ka_module *ka_module_at(const struct ka_module *modules, size_t count, uint64_t gva);
 
+/* ---- what modules should look like ----------------------------------------------------------- */
+
+/* A module's file as its vendor built it. */
+struct ka_module_image;
+
+/*
+ * From a .ko as packaged, also compressed (.xz, .zst, .gz). Errors: -errno of the file; -ENOEXEC, no
+ * module; -EOPNOTSUPP, not of x86-64; -ENODATA, without a build-id; -EBADMSG, damaged.
+ */
+int ka_module_image_load(const char *path, struct ka_module_image **ret_image);
+/* From the bytes of an unpacked one, which are copied. */
+int ka_module_image_create(const void *bytes, size_t len, struct ka_module_image **ret_image);
+void ka_module_image_free(struct ka_module_image *image);
+/* All of these live as long as the image. */
+const char *ka_module_image_name(const struct ka_module_image *image);
+const char *ka_module_image_release(const struct ka_module_image *image); /* of its kernel */
+const char *ka_module_image_build_id(const struct ka_module_image *image); /* lower-case hex */
+const void *ka_module_image_bytes(const struct ka_module_image *image, size_t *ret_len);
+
+/* Parts of a module's memory, in the order in which the kernel lays them out. */
+enum ka_module_region {
+	KA_MODULE_TEXT,
+	KA_MODULE_RODATA,
+	KA_MODULE_RO_AFTER_INIT,
+	KA_MODULE_DATA,
+	KA_MODULE_REGIONS,
+};
+
+/* Where a module lies in a guest. */
+struct ka_module_place {
+	uint64_t base[KA_MODULE_REGIONS]; /* GVA; before Linux 6.4 all follow the first */
+	uint64_t percpu;                  /* of its per-CPU data, as an offset; 0: it has none */
+	uint32_t text_size;               /* bytes */
+	bool single;                      /* before Linux 6.4 */
+};
+
+/* As struct ka_module_layout. */
+struct ka_place_layout;
+int ka_place_layout_new(const struct ka_kernel *kernel, const struct ka_types *types,
+			struct ka_place_layout **ret_layout);
+void ka_place_layout_free(struct ka_place_layout *layout);
+/* Where the module is whose struct lies at `gva`, by its image. The guest's word. */
+int ka_module_place_read(struct ka_vm *vm, const struct ka_kernel *kernel,
+			 const struct ka_place_layout *layout, const struct ka_module_image *image,
+			 uint64_t gva, struct ka_module_place *ret_place);
+/*
+ * GVA of the build-id's note, of 16 bytes before the 20 of the build-id itself, and of a symbol that
+ * other modules may use. -ENOENT.
+ */
+int ka_module_note(const struct ka_module_image *image, const struct ka_module_place *place,
+		   uint64_t *ret_gva);
+int ka_module_symbol(const struct ka_module_image *image, const struct ka_module_place *place,
+		     const char *name, uint64_t *ret_gva);
+
 /* ---- tasks ---------------------------------------------------------------------------------- */
 
 enum { KA_TASK_COMM_MAX = 16, KA_TASKS_MAX = 1 << 16 };
@@ -954,6 +1008,19 @@ size_t ka_text_sites(const struct ka_text *text, enum ka_patch_kind kind);
 size_t ka_text_compare(const struct ka_text *text, struct ka_text_boot *boot, uint64_t address,
 		       const uint8_t *bytes, size_t len, uint64_t from, uint64_t to,
 		       struct ka_text_difference *differences, size_t max);
+
+/* Finds a symbol that a module takes from another one: its GVA. Nonzero: there is none. */
+typedef int (*ka_module_resolve)(void *ctx, const char *name, uint64_t *ret_gva);
+
+/*
+ * The text of a module as it should be where it lies, with all places that the kernel patches;
+ * borrows `kernel`, which is the text of the kernel that runs there, moved by `slide`. Takes a
+ * millisecond for 100 KiB. Its addresses are those of the guest less the slide.
+ * Errors: -ENODATA, it needs a symbol that neither the kernel has nor `resolve` knows; -EBADMSG.
+ */
+int ka_module_text_create(const struct ka_text *kernel, const struct ka_module_image *image,
+			  const struct ka_module_place *place, uint64_t slide,
+			  ka_module_resolve resolve, void *ctx, struct ka_text **ret_text);
 
 /* Library version, "MAJOR.MINOR.PATCH". */
 const char *ka_version(void);

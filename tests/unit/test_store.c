@@ -203,7 +203,7 @@ Test(store, a_file_of_the_first_version_is_brought_up_to_date)
 	save();
 	store_close(store);
 	store = NULL;
-	sql("DROP TABLE section; PRAGMA user_version = 1");
+	sql("DROP TABLE section; DROP TABLE module; PRAGMA user_version = 1");
 	cr_assert_eq(reopen(), 0, "%s", error);
 	cr_assert_eq(store_content_load(store, "0123abcd", &content), 0);
 	save_reference();
@@ -369,7 +369,7 @@ Test(store, newer_version_is_refused)
 	save();
 	store_close(store);
 	store = NULL;
-	sql("PRAGMA user_version = 3");
+	sql("PRAGMA user_version = 4");
 	cr_assert_eq(reopen(), -EPROTONOSUPPORT);
 	cr_assert(strstr(error, "newer version"));
 }

@@ -271,28 +271,38 @@ const char *vmlinuz_compression(const void *bytes, size_t len)
 	return format ? format->name : NULL;
 }
 
-int vmlinuz_unpack(const void *bytes, size_t len, void **ret_vmlinux, size_t *ret_len)
+static int unpack(const struct bytes *payload, void **ret_bytes, size_t *ret_len)
 {
+	const struct format *format = format_find(payload);
 	struct output output = { 0 };
-	const struct format *format;
-	struct bytes payload;
 	int err;
 
-	err = payload_find(bytes, len, &payload);
-	if (err)
-		return err;
-	format = format_find(&payload);
 	if (!format || !format->unpack)
 		return -EPROTONOSUPPORT;
-	err = output_create(&output, &payload);
+	err = output_create(&output, payload);
 	if (err)
 		return err;
-	err = format->unpack(&payload, &output);
+	err = format->unpack(payload, &output);
 	if (err) {
 		free(output.bytes);
 		return err;
 	}
-	*ret_vmlinux = output.bytes;
+	*ret_bytes = output.bytes;
 	*ret_len = output.len;
 	return 0;
+}
+
+int vmlinuz_unpack(const void *bytes, size_t len, void **ret_vmlinux, size_t *ret_len)
+{
+	struct bytes payload;
+	int err = payload_find(bytes, len, &payload);
+
+	return err ? err : unpack(&payload, ret_vmlinux, ret_len);
+}
+
+int vmlinuz_unpack_file(const void *bytes, size_t len, void **ret_bytes, size_t *ret_len)
+{
+	const struct bytes payload = { bytes, len };
+
+	return len < 8 ? -EBADMSG : unpack(&payload, ret_bytes, ret_len);
 }

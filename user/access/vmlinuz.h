@@ -18,5 +18,7 @@ const char *vmlinuz_compression(const void *bytes, size_t len);
  * protocol before 2.08 or a compression that is not known here; -EFBIG: more than 512 MiB.
  */
 int vmlinuz_unpack(const void *bytes, size_t len, void **ret_vmlinux, size_t *ret_len);
+/* The same of a file that is nothing but compressed, such as a module's. */
+int vmlinuz_unpack_file(const void *bytes, size_t len, void **ret_bytes, size_t *ret_len);
 
 #endif

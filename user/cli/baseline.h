@@ -3,12 +3,13 @@
 #ifndef CLI_BASELINE_H
 #define CLI_BASELINE_H
 
+#include "../monitor/store.h"
 #include "cli.h"
 
 #define BASELINE_STORE "/var/lib/kvmbpf/store.db"
 
 struct baseline_options {
-	const char *store, *image, *out, *key;
+	const char *store, *image, *modules, *out, *key;
 	bool contents, kernel, yes;
 };
 
@@ -36,6 +37,15 @@ int baseline_diff(struct cli *cli, const struct baseline_options *options, const
 
 /* Writes what the vendor's --image tells to --out. */
 int baseline_derive(struct cli *cli, const struct baseline_options *options, const char *unused);
+
+/* What came of a directory of modules. */
+struct baseline_modules {
+	unsigned int taken, others; /* the latter are of another kernel, or none */
+};
+
+/* All modules of that kernel in a directory and below (baseline_modules.c). */
+int baseline_modules_take(struct store *store, const struct ka_reference *reference,
+			  const char *directory, struct baseline_modules *ret_modules);
 
 /* Takes the baselines of a file or directory into the store; with --key signed ones only. */
 int baseline_import(struct cli *cli, const struct baseline_options *options, const char *path);

@@ -18,6 +18,7 @@ static const struct layout build_layout[] = {
 		{"file", "file", 0}, {"kernels", "kernels", 0}, {"build_id", "build-id", 0},
 		{"release", "kernel", 0}, {"trust", "trust", 0}, {"digest", "digest", 0},
 		{"syscalls", "system calls", 0}, {"syscalls_ia32", "system calls, ia32", 0},
+		{"modules", "modules", 0}, {"modules_of_others", "modules left out", 0},
 		{"gates", "IDT gates", 0}, {"descriptors", "GDT descriptors", 0},
 		{"public_key", "public key", 0}, {"secret_key", "secret key", 0},
 		{"signature", "signature", 0}, {0}}},
@@ -123,7 +124,8 @@ static void derive_result(struct cli *cli, const struct baseline_options *option
 }
 
 static int derive_save(struct store *store, const struct ka_reference *reference,
-		       const struct content *content)
+		       const struct content *content, const char *directory,
+		       struct baseline_modules *modules)
 {
 	const char *key = ka_reference_build_id(reference);
 	struct ka_kernel kernel = {.symbols = ka_reference_symbols(reference)};
@@ -133,6 +135,8 @@ static int derive_save(struct store *store, const struct ka_reference *reference
 		r = store_content_save(store, key, content, &kernel);
 	if (!r)
 		r = store_reference_save(store, key, reference);
+	if (!r && directory)
+		r = baseline_modules_take(store, reference, directory, modules);
 	return r ? r : store_commit(store);
 }
 
@@ -140,6 +144,7 @@ static int derive(struct cli *cli, const struct baseline_options *options,
 		  const struct ka_reference *reference)
 {
 	_cleanup_free_ struct content *content = calloc(1, sizeof(*content));
+	struct baseline_modules modules = {0};
 	struct store *store;
 	int code, r;
 
@@ -150,11 +155,17 @@ static int derive(struct cli *cli, const struct baseline_options *options,
 	code = new_file(cli, options, &store);
 	if (code)
 		return code;
-	r = derive_save(store, reference, content);
+	r = derive_save(store, reference, content, options->modules, &modules);
 	if (r)
-		code = cli_fail(cli, cli_error_exit(r), "%s: %s", options->out, store_error(store));
+		code = cli_fail(cli, cli_error_exit(r), "%s: %s", options->out,
+				options->modules ? strerror(-r) : store_error(store));
 	else
 		derive_result(cli, options, reference, content);
+	if (!r && options->modules) {
+		json_object_set_new(cli->result, "modules", json_integer(modules.taken));
+		json_object_set_new(cli->result, "modules_of_others",
+				    json_integer(modules.others));
+	}
 	store_close(store);
 	if (code)
 		unlink(options->out);

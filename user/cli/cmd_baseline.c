@@ -12,6 +12,7 @@ enum {
 	OPTION_IMAGE,
 	OPTION_OUT,
 	OPTION_KEY,
+	OPTION_MODULES,
 };
 
 static const struct argp_option baseline_argp_options[] = {
@@ -21,6 +22,8 @@ static const struct argp_option baseline_argp_options[] = {
 	 "forget: also what its kernel build holds, for all VMs that run it", 0},
 	{"image", OPTION_IMAGE, "FILE", 0,
 	 "derive: the vendor's kernel, a vmlinuz as packaged or a vmlinux", 0},
+	{"modules", OPTION_MODULES, "DIR", 0,
+	 "derive: also the kernel's modules, as packaged, in this directory and below", 0},
 	{"out", OPTION_OUT, "FILE", 0, "derive, export, keygen: what to write, which must be new", 0},
 	{"key", OPTION_KEY, "FILE", 0,
 	 "sign: with this secret key; import: only what this public key verifies", 0},
@@ -49,6 +52,9 @@ static error_t baseline_parser(int key, char *arg, struct argp_state *state)
 	case OPTION_IMAGE:
 		options->image = arg;
 		return 0;
+	case OPTION_MODULES:
+		options->modules = arg;
+		return 0;
 	case OPTION_OUT:
 		options->out = arg;
 		return 0;
@@ -63,7 +69,7 @@ static error_t baseline_parser(int key, char *arg, struct argp_state *state)
 static const struct argp baseline_argp = {
 	.options = baseline_argp_options, .parser = baseline_parser,
 	.args_doc = "show [VM]\nforget VM\nrecord VM\ndiff VM\n"
-		    "derive --image FILE --out FILE\nimport FILE|DIR\nexport BUILD-ID --out FILE\n"
+		    "derive --image FILE [--modules DIR] --out FILE\nimport FILE|DIR\nexport BUILD-ID --out FILE\n"
 		    "keygen --out NAME\nsign FILE --key FILE",
 	.doc = "Works with the baselines in kvmbpf-monitor's store.\v"
 	       "'show' lists them. 'forget' takes those of a VM out. Both take the VM's id or name "

@@ -7,6 +7,7 @@ const struct audit *const audits[AUDITS] = {
 	[CHECK_TAINT - VCPU_CHECKS] = &audit_taint,
 	[CHECK_PROCESSES - VCPU_CHECKS] = &audit_processes,
 	[CHECK_DISPATCH - VCPU_CHECKS] = &audit_dispatch,
+	[CHECK_MODULE_TEXT - VCPU_CHECKS] = &audit_module_text,
 };
 
 struct difference *audit_add(struct audit_result *result, enum check_id check,

@@ -8,11 +8,12 @@
 
 #include "difference.h"
 #include "guest_modules.h"
+#include "reference.h"
 
 #include <kvmaccess.h>
 #include <stddef.h>
 
-enum { AUDIT_DIFFERENCES_MAX = 64 };
+enum { AUDIT_DIFFERENCES_MAX = 64, AUDIT_CHANGES_MAX = 64 };
 
 /* What an audit looks at. Borrowed, for the time of the call. */
 struct audit_view {
@@ -23,12 +24,27 @@ struct audit_view {
 	/* What the vendor's image says of its text, at any moment of this boot. NULL: no reference. */
 	const struct ka_text *text;
 	const struct ka_text_boot *boot;
+	struct references *references;
+	const struct ka_reference *reference; /* of its kernel; NULL: none is known */
+};
+
+/* A module that came or went, which is no difference. */
+struct audit_change {
+	bool loaded, at_first_sight;
+	bool reference;	    /* it is one that came with its kernel's reference */
+	const char *reason; /* why it is not; NULL: nothing is known of that kernel's modules */
+	char name[64], build_id[41];
+	uint64_t text_start, taints;
+	uint32_t text_size;
 };
 
 /* What one look found; beyond AUDIT_DIFFERENCES_MAX it is counted only. */
 struct audit_result {
 	struct difference differences[AUDIT_DIFFERENCES_MAX];
 	size_t count;
+	struct audit_change changes[AUDIT_CHANGES_MAX];
+	size_t change_count;
+	const char *gap; /* what was not looked at, and why; NULL: nothing */
 };
 
 struct audit {
@@ -56,6 +72,7 @@ struct difference *audit_add(struct audit_result *result, enum check_id check,
 			     enum object_kind kind, uint64_t index);
 
 /* audits/: one file each. */
-extern const struct audit audit_modules, audit_taint, audit_processes, audit_dispatch;
+extern const struct audit audit_modules, audit_taint, audit_processes, audit_dispatch,
+	audit_module_text;
 
 #endif

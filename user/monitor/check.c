@@ -23,6 +23,8 @@ const struct check checks[CHECKS] = {
 			      "TA0005" },
 	[CHECK_DISPATCH] = { "KVMBPF-DISPATCH-001", "syscall_dispatch", SEVERITY_CRITICAL, "T1014",
 			     "TA0005" },
+	[CHECK_MODULE_TEXT] = { "KVMBPF-MODTEXT-001", "module_text", SEVERITY_CRITICAL, "T1014",
+				"TA0005" },
 };
 
 bool check_protectable(const char *word, enum check_id *ret_check)

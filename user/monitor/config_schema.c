@@ -157,6 +157,7 @@ static const cyaml_schema_field_t check_fields[] = {
 	CHECK("taint", CHECK_TAINT),
 	CHECK("processes", CHECK_PROCESSES),
 	CHECK("syscall_dispatch", CHECK_DISPATCH),
+	CHECK("module_text", CHECK_MODULE_TEXT),
 	CYAML_FIELD_END,
 };
 

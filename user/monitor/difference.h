@@ -27,6 +27,7 @@ enum object_kind {
 	OBJECT_TAINT,
 	OBJECT_PROCESS,
 	OBJECT_CODE,
+	OBJECT_MODULE_TEXT,
 };
 
 enum { OBJECT_SHARED = -1 };

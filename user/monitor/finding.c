@@ -33,6 +33,7 @@ const char *object_kind_name(enum object_kind kind)
 		[OBJECT_TAINT] = "taint",
 		[OBJECT_PROCESS] = "process",
 		[OBJECT_CODE] = "code",
+		[OBJECT_MODULE_TEXT] = "module_text",
 	};
 
 	return names[kind];

@@ -15,6 +15,8 @@ static const struct {
 	{ "vm.discovered", "event", { "host" }, { "start" } },
 	{ "vm.gone", "event", { "host" }, { "end" } },
 	{ "baseline.recorded", "state", { "configuration" }, { "creation" } },
+	{ "module.loaded", "event", { "driver" }, { "start" } },
+	{ "module.unloaded", "event", { "driver" }, { "end" } },
 	{ "coverage.changed", "event", { "host" }, { "info" } },
 	{ "action.done", "event", { "host" }, { "change", "info" } },
 	{ "monitor.health", "metric", { "host" }, { "info" } },

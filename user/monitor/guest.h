@@ -349,6 +349,8 @@ static inline bool guest_has_check(const struct guest *guest, int check)
 {
 	if (check == CHECK_SYMBOLS)
 		return guest->symbols_compared;
+	if (check == CHECK_MODULE_TEXT)
+		return references_have_modules(guest->watch->references, guest->reference);
 	if (check >= VCPU_CHECKS)
 		return guest->kernel.symbols;
 	return check != CHECK_TEXT || guest->text.text;

@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "report.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -46,6 +47,8 @@ static struct audit_view view_of(const struct guest *guest)
 		.modules = &guest->modules,
 		.text = guest->text.text,
 		.boot = &guest->text.boot,
+		.references = guest->watch->references,
+		.reference = guest->reference,
 	};
 }
 
@@ -120,21 +123,32 @@ static bool result_has(const struct audit_result *result, const struct object_ke
 	return false;
 }
 
+/* Modules that came and went are told at once: they are no findings. */
+static int look_once(const struct guest *guest, int which, const struct audit_view *view,
+		     struct audit_result *result)
+{
+	int err;
+
+	result->count = result->change_count = 0;
+	result->gap = NULL;
+	err = audits[which]->look(guest->audits.audit[which].state, view, result);
+	for (size_t i = 0; i < result->change_count; i++)
+		report_module(guest, &result->changes[i]);
+	return err;
+}
+
 /* What two looks in a row saw; the second says how it is. */
 static int audit_look(const struct guest *guest, int which, struct audit_result *result)
 {
 	struct audit_view view = view_of(guest);
-	void *state = guest->audits.audit[which].state;
 	struct audit_result again;
 	size_t kept = 0;
 	int err;
 
-	result->count = 0;
-	err = audits[which]->look(state, &view, result);
+	err = look_once(guest, which, &view, result);
 	if (err || !result->count)
 		return err;
-	again.count = 0;
-	err = audits[which]->look(state, &view, &again);
+	err = look_once(guest, which, &view, &again);
 	for (size_t i = 0; !err && i < again.count && i < AUDIT_DIFFERENCES_MAX; i++)
 		if (result_has(result, &again.differences[i].object))
 			again.differences[kept++] = again.differences[i];
@@ -143,16 +157,18 @@ static int audit_look(const struct guest *guest, int which, struct audit_result 
 	return err;
 }
 
-static void audit_cover(struct guest_audit *audit, const struct audit *kind, int err, size_t found)
+static void audit_cover(struct guest_audit *audit, const struct audit *kind, int err, size_t found,
+			const char *gap)
 {
 	uint64_t real_ns = clock_real(), age = STALE_PERIODS * (uint64_t)kind->period_ms * NS_PER_MS;
 
 	if (!err) {
+		const char *sampled =
+			gap ? gap : "looked at now and then, as the budget for audits allows";
+
 		coverage_set(&audit->coverage,
 			     kind->each_cycle ? COVERAGE_OBSERVED : COVERAGE_SAMPLED,
-			     kind->each_cycle
-				     ? NULL
-				     : "looked at now and then, as the budget for audits allows",
+			     kind->each_cycle ? NULL : sampled,
 			     real_ns);
 		if (!found)
 			audit->coverage.last_ok_ns = real_ns;
@@ -178,7 +194,7 @@ static void audit_run(struct guest *guest, int which, uint64_t now)
 	} else {
 		log_debug("%s: audit %s: %s", guest->info.name, checks[check].name, strerror(-err));
 	}
-	audit_cover(audit, audits[which], err, result.count);
+	audit_cover(audit, audits[which], err, result.count, result.gap);
 	audit->next_ns = now + period_next(&guest->audits, audits[which]->period_ms);
 	audit->cycle = guest->cycles;
 	if (!audits[which]->each_cycle)
@@ -230,6 +246,7 @@ bool guest_audits_complete(const struct guest *guest)
 		return true;
 	for (int i = 0; i < AUDITS; i++)
 		if (!guest->policy.off[VCPU_CHECKS + i] &&
+		    guest_has_check(guest, VCPU_CHECKS + i) &&
 		    !coverage_seen(guest->audits.audit[i].coverage.state))
 			return false;
 	return true;

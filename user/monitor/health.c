@@ -134,7 +134,10 @@ static size_t guest_check_states(const struct guest *guest)
 
 	for (int check = 0; check < VCPU_CHECKS; check++)
 		checks_made += guest_has_check(guest, check);
-	return guest->vcpu_count * checks_made + (guest_has_check(guest, VCPU_CHECKS) ? AUDITS : 0);
+	checks_made *= guest->vcpu_count;
+	for (int check = VCPU_CHECKS; check < CHECKS; check++)
+		checks_made += guest_has_check(guest, check);
+	return checks_made;
 }
 
 static void add_state(struct part *part, json_t **states, struct guest *guest,

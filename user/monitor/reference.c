@@ -14,10 +14,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
+enum { MODULES_CACHED = 8192 };
+
 struct loaded {
 	struct ka_reference *reference;
 	struct ka_text *text; /* once it is asked for */
 	unsigned int users;
+	struct loaded_module {
+		char name[KA_MODULE_NAME_MAX];
+		struct ka_module_image *image; /* NULL: there is none */
+	} *modules;
+	size_t module_count;
+	int64_t modules_known; /* in the store */
 };
 
 struct references {
@@ -28,6 +36,9 @@ struct references {
 
 static void loaded_free(struct loaded *loaded)
 {
+	for (size_t i = 0; i < loaded->module_count; i++)
+		ka_module_image_free(loaded->modules[i].image);
+	free(loaded->modules);
 	ka_text_free(loaded->text);
 	ka_reference_free(loaded->reference);
 }
@@ -71,7 +82,10 @@ static const struct ka_reference *load(struct references *references, const char
 		return NULL;
 	}
 	references->loaded = loaded;
-	loaded[references->count++] = (struct loaded){ .reference = reference, .users = 1 };
+	loaded += references->count++;
+	*loaded = (struct loaded){ .reference = reference, .users = 1 };
+	if (store_modules_count(references->store, build_id, &loaded->modules_known) < 0)
+		loaded->modules_known = 0;
 	return reference;
 }
 
@@ -110,6 +124,53 @@ const struct ka_text *references_text(struct references *references,
 		return loaded->text;
 	}
 	return NULL;
+}
+
+static struct loaded *loaded_find(struct references *references,
+				  const struct ka_reference *reference)
+{
+	for (size_t i = 0; reference && references && i < references->count; i++)
+		if (references->loaded[i].reference == reference)
+			return &references->loaded[i];
+	return NULL;
+}
+
+bool references_have_modules(struct references *references, const struct ka_reference *reference)
+{
+	const struct loaded *loaded = loaded_find(references, reference);
+
+	return loaded && loaded->modules_known;
+}
+
+const struct ka_module_image *references_module(struct references *references,
+						const struct ka_reference *reference,
+						const char *name)
+{
+	struct loaded *loaded = loaded_find(references, reference);
+	struct loaded_module *module;
+	int r;
+
+	if (!loaded || !loaded->modules_known || strlen(name) >= sizeof(module->name))
+		return NULL;
+	for (size_t i = 0; i < loaded->module_count; i++)
+		if (!strcmp(loaded->modules[i].name, name))
+			return loaded->modules[i].image;
+	/* A guest can name as many as it likes; those that there are are few. */
+	if (loaded->module_count >= MODULES_CACHED)
+		return NULL;
+	module = reallocarray(loaded->modules, loaded->module_count + 1, sizeof(*module));
+	if (!module)
+		return NULL;
+	loaded->modules = module;
+	module += loaded->module_count++;
+	*module = (struct loaded_module){ 0 };
+	strcpy(module->name, name);
+	r = store_module_load(references->store, ka_reference_build_id(reference), name,
+			      &module->image);
+	if (r < 0 && r != -ENOENT)
+		log_warning("the reference of module %s of kernel %s cannot be used: %s", name,
+			    ka_reference_build_id(reference), strerror(-r));
+	return module->image;
 }
 
 void references_put(struct references *references, const struct ka_reference *reference)

@@ -17,6 +17,12 @@ const struct ka_reference *references_get(struct references *references, const c
 /* Its text, which lives as long; NULL: it has none that could be compared. */
 const struct ka_text *references_text(struct references *references,
 				      const struct ka_reference *reference);
+/* A module that came with it, which lives as long; NULL: none of this name did. */
+const struct ka_module_image *references_module(struct references *references,
+						const struct ka_reference *reference,
+						const char *name);
+/* Did any? */
+bool references_have_modules(struct references *references, const struct ka_reference *reference);
 void references_put(struct references *references, const struct ka_reference *reference);
 
 enum { REFERENCE_ERROR_MAX = 640 };

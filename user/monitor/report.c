@@ -147,6 +147,42 @@ void report_baseline(const struct guest *guest, uint64_t real_ns, uint64_t mono_
 	emit(guest, event);
 }
 
+/* ---- modules ------------------------------------------------------------------------------- */
+
+/* One that is not the vendor's deserves a look, more so if it bears the name of one. */
+static enum severity module_severity(const struct audit_change *change)
+{
+	if (!change->loaded || change->reference || !change->reason)
+		return SEVERITY_INFO;
+	return change->taints ? SEVERITY_LOW : SEVERITY_MEDIUM;
+}
+
+void report_module(const struct guest *guest, const struct audit_change *change)
+{
+	json_t *event, *module;
+	char message[256];
+
+	snprintf(message, sizeof(message), "%s: module %s %s", guest->info.name, change->name,
+		 !change->loaded	  ? "unloaded"
+		 : change->at_first_sight ? "is there at first sight"
+					  : "loaded");
+	event = event_about(guest, change->loaded ? "module.loaded" : "module.unloaded",
+			    module_severity(change), clock_real(), clock_mono(), message);
+	module = json_pack("{s:o, s:o, s:I, s:o}", "name", event_string(change->name), "text",
+			   event_hex(change->text_start), "text_size",
+			   (json_int_t)change->text_size, "taints", event_hex(change->taints));
+	if (change->build_id[0])
+		set(module, "build_id", json_string(change->build_id));
+	set(event, "module", module);
+	if (change->loaded) {
+		set(event, "trust", json_string(change->reference ? "reference" : "tofu"));
+		set(event, "at_first_sight", json_boolean(change->at_first_sight));
+		if (change->reason)
+			set(event, "reason", json_string(change->reason));
+	}
+	emit(guest, event);
+}
+
 /* ---- violations ---------------------------------------------------------------------------- */
 
 /* "name", "name+0x10", "unknown" outside of the kernel image; NULL where no symbols are known. */

@@ -19,7 +19,6 @@
 enum {
 	APPLICATION_ID = 0x4b564d42, /* "KVMB" */
 	BOOTS_KEPT = 16,
-	TABLES_OF_1 = 4,	  /* of the schema's first version */
 	SECTION_MAX = 128 << 20,  /* bytes of a part of a kernel's image */
 };
 
@@ -45,7 +44,14 @@ static const char *const schema[][2] = {
 		     "ON DELETE CASCADE, name TEXT NOT NULL, address TEXT NOT NULL, "
 		     "size INTEGER NOT NULL, digest TEXT NOT NULL, zstd BLOB NOT NULL, "
 		     "PRIMARY KEY (kernel, name)) STRICT" },
+	{ "module", "CREATE TABLE module (kernel INTEGER NOT NULL REFERENCES kernel(id) "
+		    "ON DELETE CASCADE, name TEXT NOT NULL, build_id TEXT NOT NULL, "
+		    "size INTEGER NOT NULL, digest TEXT NOT NULL, zstd BLOB NOT NULL, "
+		    "PRIMARY KEY (kernel, name)) STRICT" },
 };
+
+/* How many of them each version of the schema has. */
+static const size_t schema_tables[STORE_VERSION + 1] = { 0, 4, 5, 6 };
 
 struct store {
 	sqlite3 *db;
@@ -292,9 +298,9 @@ static int file_validate(struct store *store)
 		return -EPROTONOSUPPORT;
 	r = version < 1 ? -EBADMSG : quick_check(store);
 	if (!r)
-		r = schema_validate(store, version == 1 ? TABLES_OF_1 : array_size(schema));
-	if (!r && version == 1)
-		r = schema_create(store, TABLES_OF_1);
+		r = schema_validate(store, schema_tables[version]);
+	if (!r && version < STORE_VERSION)
+		r = schema_create(store, schema_tables[version]);
 	if (!r)
 		r = kernels_validate(store);
 	if (!r)
@@ -784,6 +790,136 @@ int store_reference_save(struct store *store, const char *key, const struct ka_r
 	return r;
 }
 
+/* ---- modules ------------------------------------------------------------------------------- */
+
+static int module_insert(struct store *store, sqlite3_stmt **ret_statement)
+{
+	return prepare(store,
+		       "INSERT OR REPLACE INTO module (kernel, name, build_id, size, digest, zstd) "
+		       "VALUES ((SELECT id FROM kernel WHERE key = ?), ?, ?, ?, ?, ?)",
+		       ret_statement);
+}
+
+int store_module_save(struct store *store, const char *key, const struct ka_module_image *image)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	char digest[CONTENT_DIGEST_MAX];
+	size_t len, packed_len, room;
+	const void *bytes = ka_module_image_bytes(image, &len);
+	_cleanup_free_ void *packed = NULL;
+	int r;
+
+	room = ZSTD_compressBound(len);
+	packed = malloc(room);
+	if (!packed)
+		return -ENOMEM;
+	packed_len = ZSTD_compress(packed, room, bytes, len, 0);
+	if (ZSTD_isError(packed_len))
+		return -EIO;
+	part_digest(bytes, len, digest);
+	r = module_insert(store, &statement);
+	if (!r)
+		r = bind(statement, "sssis", key, ka_module_image_name(image),
+			 ka_module_image_build_id(image), (int64_t)len, digest);
+	if (!r)
+		r = sql_error(sqlite3_bind_blob64(statement, 6, packed, packed_len,
+						  SQLITE_STATIC));
+	return r ? r : step(statement);
+}
+
+/* Columns size, digest, zstd. */
+static int module_bytes(sqlite3_stmt *statement, uint8_t **ret_bytes, size_t *ret_len)
+{
+	char stored[CONTENT_DIGEST_MAX], digest[CONTENT_DIGEST_MAX];
+	_cleanup_free_ uint8_t *bytes = NULL;
+	int64_t size = 0;
+	size_t len;
+	int r = column_number(statement, 0, 1, SECTION_MAX, &size);
+
+	if (!r)
+		r = column_text(statement, 1, stored, sizeof(stored));
+	if (r < 0)
+		return r;
+	bytes = malloc((size_t)size);
+	if (!bytes)
+		return -ENOMEM;
+	len = ZSTD_decompress(bytes, (size_t)size, sqlite3_column_blob(statement, 2),
+			      (size_t)sqlite3_column_bytes(statement, 2));
+	if (ZSTD_isError(len) || len != (size_t)size)
+		return -EBADMSG;
+	part_digest(bytes, len, digest);
+	if (strcmp(stored, digest))
+		return -EBADMSG;
+	*ret_bytes = bytes;
+	*ret_len = len;
+	bytes = NULL;
+	return 0;
+}
+
+int store_module_load(struct store *store, const char *key, const char *name,
+		      struct ka_module_image **ret_image)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	_cleanup_free_ uint8_t *bytes = NULL;
+	size_t len;
+	int r = prepare(store,
+			"SELECT size, module.digest, zstd FROM module JOIN kernel ON "
+			"kernel.id = module.kernel WHERE key = ? AND name = ?",
+			&statement);
+
+	if (!r)
+		r = bind(statement, "ss", key, name);
+	if (!r)
+		r = step(statement);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	r = module_bytes(statement, &bytes, &len);
+	return r ? r : ka_module_image_create(bytes, len, ret_image);
+}
+
+int store_modules_count(struct store *store, const char *key, int64_t *ret_count)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	int r = prepare(store,
+			"SELECT count(*) FROM module JOIN kernel ON kernel.id = module.kernel "
+			"WHERE key = ?",
+			&statement);
+
+	if (!r)
+		r = bind(statement, "s", key);
+	if (!r)
+		r = step(statement);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	return column_number(statement, 0, 0, INT64_MAX, ret_count);
+}
+
+/* Each is what it says that it is, or none is taken. */
+static int modules_copy(struct store *store, struct store *from, const char *key)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	int r = prepare(from,
+			"SELECT size, module.digest, zstd FROM module JOIN kernel ON "
+			"kernel.id = module.kernel WHERE key = ?",
+			&statement);
+
+	if (!r)
+		r = bind(statement, "s", key);
+	while (!r && (r = step(statement)) > 0) {
+		struct ka_module_image *image = NULL;
+		_cleanup_free_ uint8_t *bytes = NULL;
+		size_t len;
+
+		r = module_bytes(statement, &bytes, &len);
+		if (!r)
+			r = ka_module_image_create(bytes, len, &image) ? -EBADMSG : 0;
+		if (!r)
+			r = store_module_save(store, key, image);
+		ka_module_image_free(image);
+	}
+	return r;
+}
+
 /* ---- kernels ------------------------------------------------------------------------------- */
 
 int store_kernel_nth(struct store *store, unsigned int n, char ret_key[static STORE_KEY_MAX])
@@ -829,6 +965,8 @@ int store_kernel_copy(struct store *store, struct store *from, const char *key)
 		r = store_content_save(store, key, content, &kernel);
 	if (!r && reference)
 		r = store_reference_save(store, key, reference);
+	if (!r)
+		r = modules_copy(store, from, key);
 	ka_reference_free(reference);
 	return r;
 }

@@ -11,7 +11,7 @@
 
 struct store;
 
-enum { STORE_VERSION = 2, STORE_ERROR_MAX = 512, STORE_KEY_MAX = 128 };
+enum { STORE_VERSION = 3, STORE_ERROR_MAX = 512, STORE_KEY_MAX = 128 };
 
 /*
  * Opens or creates it, and validates every row. On failure `ret_error` says what is wrong and what
@@ -41,6 +41,14 @@ int store_reference_load(struct store *store, const char *key, struct ka_referen
 /* After store_content_save() of the same key. */
 int store_reference_save(struct store *store, const char *key,
 			 const struct ka_reference *reference);
+
+/* A module of that kernel, by its name. -ENOENT, -EBADMSG. */
+int store_module_load(struct store *store, const char *key, const char *name,
+		      struct ka_module_image **ret_image);
+/* After store_content_save() of the same key; over what was kept of the same module. */
+int store_module_save(struct store *store, const char *key, const struct ka_module_image *image);
+/* How many are kept of this kernel. */
+int store_modules_count(struct store *store, const char *key, int64_t *ret_count);
 
 /* The n-th kernel that something is known of. -ENOENT: there are not as many. */
 int store_kernel_nth(struct store *store, unsigned int n, char ret_key[static STORE_KEY_MAX]);
