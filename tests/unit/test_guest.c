@@ -793,6 +793,7 @@ static void reference_known(void)
 	static const struct ka_kernel kernel;
 
 	content->long_mode = true;
+	strcpy(content->release, "6.1.0-56-amd64");
 	strcpy(content->trust, "reference");
 	strcpy(content->recorded_at, "2026-01-02T03:04:05.000000000Z");
 	content->count[CONTENT_SYSCALL] = SYSCALLS;
@@ -1628,6 +1629,20 @@ GUEST_TEST(symbols_that_the_guest_lies_about_are_told)
 	cr_assert_str_eq(text_at(event, "check", "name"), "symbols");
 	cycles(5);
 	violation(1, "symbol", 0, 0);
+}
+
+/* Whoever forges it has the guest trusted as it is. */
+GUEST_TEST(another_build_id_than_its_release_has_is_told)
+{
+	json_t *event;
+
+	text_known();
+	fake.build_id[0] = '7';
+	baseline();
+	event = last_event("baseline.recorded", 0);
+	cr_assert_str_eq(text_at(event, "baseline", "trust"), "tofu");
+	cr_assert_str_eq(json_string_value(json_object_get(event, "severity")), "high");
+	cr_assert(strstr(text_at(event, "baseline", "reason"), "another build-id"));
 }
 
 GUEST_TEST(text_is_no_check_where_no_reference_is)

@@ -192,6 +192,8 @@ struct guest {
 	struct guest_modules modules;
 	struct guest_audits audits;
 	const struct ka_reference *reference; /* of its build; `kernel` has its symbols */
+	const char *no_reference; /* why, where others have one; NULL: it has, or none is known */
+	enum severity no_reference_severity;
 	struct guest_text text;
 	bool symbols_compared; /* the guest's own with those of a file or reference, in this boot */
 	unsigned int searches;		/* of its memory, in vain, in this boot */

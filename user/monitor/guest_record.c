@@ -130,6 +130,25 @@ static int kernel_known(struct guest *guest, struct ka_kernel *ret_kernel)
 }
 
 /*
+ * Whoever forges the build-id in a guest's memory has it trusted as it is: a kernel whose release is
+ * known under another one deserves a look.
+ */
+static void reference_missing(struct guest *guest)
+{
+	bool any = false, release = false;
+	char text[sizeof(guest->kernel.release)];
+
+	text_clean(text, sizeof(text), guest->kernel.release);
+	if (!guest->watch->references ||
+	    store_references_known(guest->watch->store, text, &any, &release) < 0 || !any)
+		return;
+	guest->no_reference = release ? "the store has a reference of this kernel's release, but "
+					"its memory bears another build-id"
+				      : "the store has no reference of this kernel's build";
+	guest->no_reference_severity = release ? SEVERITY_HIGH : SEVERITY_LOW;
+}
+
+/*
  * The vendor's image of this build has the last word about names: nobody in the guest wrote them.
  * A kernel that bears a build-id and is not that build keeps what was found.
  */
@@ -140,9 +159,15 @@ static void reference_take(struct guest *guest)
 	const struct ka_symbols *symbols = reference ? ka_reference_symbols(reference) : NULL;
 	struct ka_kernel kernel;
 
-	if (!reference)
+	guest->no_reference = NULL;
+	if (!reference) {
+		reference_missing(guest);
 		return;
+	}
 	if (ka_kernel_find(guest->vm, &symbols, 1, &kernel) < 0) {
+		guest->no_reference = "its memory bears the build-id of a reference, but it does "
+				      "not lie there as its vendor's image does";
+		guest->no_reference_severity = SEVERITY_HIGH;
 		log_warning(
 			"%s: the kernel with build-id %s does not lie in memory as its vendor's "
 			"image does",

@@ -124,15 +124,17 @@ static bool check_covered(const struct guest *guest, enum check_id check)
 void report_baseline(const struct guest *guest, uint64_t real_ns, uint64_t mono_ns)
 {
 	json_t *event, *baseline = baseline_json(guest), *coverage = json_object();
+	enum severity severity = SEVERITY_INFO;
 	char message[256];
 
 	snprintf(message, sizeof(message), "%s: baseline of boot %u (%s)", guest->info.name,
 		 guest->generation, guest->baseline_trigger);
 	/* A kexec empties the IDT first: a kernel that is just there may be an attacker's decoy. */
-	event = event_about(guest, "baseline.recorded",
-			    strcmp(guest->baseline_trigger, "replaced") ? SEVERITY_INFO
-									: SEVERITY_HIGH,
-			    real_ns, mono_ns, message);
+	if (!strcmp(guest->baseline_trigger, "replaced"))
+		severity = SEVERITY_HIGH;
+	else if (guest->no_reference)
+		severity = guest->no_reference_severity;
+	event = event_about(guest, "baseline.recorded", severity, real_ns, mono_ns, message);
 	for (int check = 0; check < VCPU_CHECKS; check++)
 		if (guest_has_check(guest, check))
 			set(coverage, checks[check].name,
@@ -142,6 +144,8 @@ void report_baseline(const struct guest *guest, uint64_t real_ns, uint64_t mono_
 	set(baseline, "objects", json_integer(guest->baseline_objects));
 	if (guest->kernel.symbols)
 		set(baseline, "symbols", json_string(ka_symbols_source(guest->kernel.symbols)));
+	if (guest->no_reference)
+		set(baseline, "reason", json_string(guest->no_reference));
 	set(baseline, "coverage", coverage);
 	set(event, "baseline", baseline);
 	emit(guest, event);

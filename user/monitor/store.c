@@ -920,6 +920,26 @@ static int modules_copy(struct store *store, struct store *from, const char *key
 	return r;
 }
 
+int store_references_known(struct store *store, const char *release, bool *ret_any,
+			   bool *ret_release)
+{
+	_cleanup_statement_ sqlite3_stmt *statement = NULL;
+	int r = prepare(store,
+			"SELECT count(*), coalesce(sum(release = ?), 0) FROM kernel WHERE "
+			"trust = 'reference'",
+			&statement);
+
+	if (!r)
+		r = bind(statement, "s", release);
+	if (!r)
+		r = step(statement);
+	if (r <= 0)
+		return r < 0 ? r : -EBADMSG;
+	*ret_any = sqlite3_column_int64(statement, 0) > 0;
+	*ret_release = sqlite3_column_int64(statement, 1) > 0;
+	return 0;
+}
+
 /* ---- kernels ------------------------------------------------------------------------------- */
 
 int store_kernel_nth(struct store *store, unsigned int n, char ret_key[static STORE_KEY_MAX])

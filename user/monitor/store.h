@@ -50,6 +50,10 @@ int store_module_save(struct store *store, const char *key, const struct ka_modu
 /* How many are kept of this kernel. */
 int store_modules_count(struct store *store, const char *key, int64_t *ret_count);
 
+/* Has it references at all, and one of a kernel of this release? */
+int store_references_known(struct store *store, const char *release, bool *ret_any,
+			   bool *ret_release);
+
 /* The n-th kernel that something is known of. -ENOENT: there are not as many. */
 int store_kernel_nth(struct store *store, unsigned int n, char ret_key[static STORE_KEY_MAX]);
 /* Takes all out that is known of a kernel build. */
