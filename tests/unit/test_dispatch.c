@@ -343,6 +343,20 @@ Test(dispatch, jump_at_a_head_is_told_also_at_first_sight)
 	cr_assert_eq(look(), 3);
 }
 
+Test(dispatch, kprobes_in_a_function_are_no_hook)
+{
+	cr_assert_eq(look(), 0);
+	text[VFS_READ + 9] = 0xcc;
+	text[GETDENTS + 4] = 0xcc;
+	for (int i = 0; i < 2 * POKES_MAX; i++)
+		cr_assert_eq(look(), 0);
+	branch_put(VFS_READ + 9, 0xe9, module);
+	cr_assert_eq(look(), 0);
+	/* Once it is seen in order, too, a hook before that is told. */
+	branch_put(VFS_READ + 4, 0xe9, module);
+	expect_one(VFS_READ + 4, "vfs_read+0x4", "redirected");
+}
+
 Test(dispatch, list_of_bpf_symbols_that_never_ends_is_given_up)
 {
 	cr_assert_eq(look(), 0);

@@ -429,20 +429,25 @@ static bool is_self_patch(const struct look_at *at, uint32_t offset, const struc
 	       ((jump_label && (was->length == 2 || was->length == BRANCH_BYTES)) || traced);
 }
 
-/* Holds what stands there against what did at first, instruction by instruction. */
+/*
+ * Holds what stands there against what did at first, instruction by instruction. Of a head only what
+ * comes before the function's own code, and no breakpoint: kprobes put theirs behind it, and jumps.
+ */
 static void judge_changes(struct look_at *at)
 {
 	struct code *code = at->code;
+	bool head = code->kind == CODE_HEAD;
+	uint32_t end = head ? head_site(code, code->first) + 1 : code->len;
 	struct ka_insn was, is;
 
-	for (uint32_t offset = 0, len; offset < code->len; offset += len) {
+	for (uint32_t offset = 0, len; offset < end; offset += len) {
 		const uint8_t *first = code->first + offset, *now = code->observed + offset;
 
 		len = insn_at(code, code->first, offset, &was);
 		if (!memcmp(first, now, len))
 			continue;
 		insn_at(code, code->observed, offset, &is);
-		if (is_self_patch(at, offset, &was, &is))
+		if (is_self_patch(at, offset, &was, &is) || (head && is.kind == KA_INSN_INT3))
 			continue;
 		/* While text_poke() puts another instruction there. */
 		at->poked |= is.kind == KA_INSN_INT3;
