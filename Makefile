@@ -35,6 +35,7 @@ BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -Wall -Wextra -Wer
 
 ACCESS_LIBS := -lbpf -lelf -llzma -lzstd -llz4 -lz -lexpat
 MONITOR_LIBS := -lsystemd -ljansson -lsqlite3 -lsodium -lzstd -lcyaml -lyaml -lcurl -lrdkafka -lseccomp
+CLI_LIBS := -lncursesw -ltinfo
 RPATH := -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib'
 
 bpf_names := $(patsubst bpf/%.bpf.c,%,$(wildcard bpf/*.bpf.c))
@@ -120,7 +121,7 @@ $(B)/kvmbpf-monitor: $(B)/user/monitor/main.o $(B)/monitor.a $(lib)
 	$(call say,LD,$@)$(CC) $(LDFLAGS) $(RPATH) -o $@ $^ $(MONITOR_LIBS)
 
 $(B)/kvmbpf: $(cli_objs) $(B)/monitor.a $(lib)
-	$(call say,LD,$@)$(CC) $(LDFLAGS) $(RPATH) -o $@ $^ $(MONITOR_LIBS)
+	$(call say,LD,$@)$(CC) $(LDFLAGS) $(RPATH) -o $@ $^ $(MONITOR_LIBS) $(CLI_LIBS)
 
 $(B)/vmlinux-check: vmlinux/check.c
 	$(call say,CC,$<)mkdir -p $(@D)
@@ -260,7 +261,7 @@ $(B)/tests/parts.a: $(unit_parts) $(monitor_parts) $(cli_parts)
 
 $(unit_tests): $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/tests/parts.a $(B)/libkvmaccess.a
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ACCESS_LIBS) $(MONITOR_LIBS) \
-		-lcriterion
+		$(CLI_LIBS) -lcriterion
 
 $(native_tests): $(B)/tests/native/%: $(B)/tests/native/%.o $(native_parts) $(B)/libkvmaccess.a
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ACCESS_LIBS) -lcriterion
@@ -272,7 +273,7 @@ $(kmod_tests): $(B)/tests/kmod/%: $(B)/tests/kmod/%.o $(kmod_parts) $(B)/libkvma
 
 $(fuzzers): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/tests/parts.a $(B)/libkvmaccess.a
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(ACCESS_LIBS) \
-		$(MONITOR_LIBS)
+		$(MONITOR_LIBS) $(CLI_LIBS)
 
 $(B)/tests/%.o: tests/%.S
 	$(call say,AS,$<)mkdir -p $(@D)
@@ -336,7 +337,10 @@ check-native:
 	$(Q)tests/run $(R) native $(native_tests)
 	$(Q)tests/native/check-readme $(B) $(R)
 	$(Q)tests/native/check-sinks build/asan $(R)
+	$(Q)tests/native/check-privileges $(B) $(R)
+	$(Q)tests/native/check-notify $(B) $(R)
 	$(Q)tests/native/check-published build/asan $(R)
+	$(Q)tests/native/check-top build/asan $(R)
 	$(Q)tests/native/check-reload build/asan $(R)
 	$(Q)tests/native/check-actions build/asan $(R)
 	$(Q)vmlinux/check-here $(B) $(R)

@@ -22,6 +22,8 @@ static const struct command commands[] = {
 	{"sym", "address of a symbol, or symbol of an address", cmd_sym},
 	{"baseline", "what is expected of guests and of kernel builds", cmd_baseline},
 	{"config", "kvmbpf-monitor's configuration: check, show", cmd_config},
+	{"status", "the running kvmbpf-monitor: VMs, open findings, sinks", cmd_status},
+	{"top", "the same, live", cmd_top},
 	{"probe", "what this host allows, and what is lost", cmd_probe},
 };
 

@@ -24,6 +24,7 @@
 #include <sys/epoll.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
+#include <unistd.h>
 
 enum {
 	TIMER_ACCURACY_US = 1000,
@@ -96,6 +97,7 @@ struct monitor {
 	bool wrote;    /* writes may wait to be told */
 	bool look_now; /* some guest has check_now */
 	bool stopping, told_first;
+	bool module_known; /* kvmbpf_helper was there at the start, or was told of since */
 	char push_reason[200], realtime_reason[200];
 	enum monitor_exit status;
 };
@@ -552,12 +554,30 @@ static int on_host(sd_event_source *source, int fd, uint32_t revents, void *ctx)
 	return 0;
 }
 
+static bool module_loaded(void)
+{
+	return !access("/sys/module/kvmbpf_helper", F_OK);
+}
+
+/* Its programs cannot be loaded any more: that takes what was given up. */
+static void module_notice(struct monitor *monitor)
+{
+	if (monitor->module_known || monitor->options->realtime == REALTIME_OFF ||
+	    monitor->options->once || !module_loaded())
+		return;
+	monitor->module_known = true;
+	snprintf(monitor->realtime_reason, sizeof(monitor->realtime_reason),
+		 "kvmbpf_helper was loaded after the start: start the monitor anew");
+	log_warning("%s", monitor->realtime_reason);
+}
+
 /* Once a second. */
 static void tick(struct monitor *monitor, uint64_t now)
 {
 	struct health_view view = health_view(monitor);
 
 	monitor->ticked_ns = now;
+	module_notice(monitor);
 	outputs_tick(monitor->outputs);
 	if (monitor->publish)
 		publish_tick(monitor->publish);
@@ -1026,6 +1046,7 @@ enum monitor_exit monitor_run(const struct options *options)
 	enum monitor_exit status;
 	int r;
 
+	monitor.module_known = module_loaded();
 	monitor.watch.first_looks = &monitor.first_looks;
 	status = actions_prepare(&monitor);
 	if (!status)
