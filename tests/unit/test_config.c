@@ -154,6 +154,21 @@ Test(config, first_policy_that_fits_says_what_is_checked)
 	cr_assert(!policy.off[CHECK_GDT] && !policy.off[CHECK_IDT]);
 }
 
+Test(config, policy_names_modules_that_may_have_hooks)
+{
+	struct ka_vm_info web = { .name = "web01" };
+	struct policy policy;
+
+	policy_find(NULL, &web, &policy);
+	cr_assert_not(policy_allows_module(&policy, "falcon"));
+	write_file("etc/kvmbpf/kvmbpf.yaml", "policies:\n- allow_modules: [lttng_*, falcon]\n");
+	load();
+	policy_find(config, &web, &policy);
+	cr_assert(policy_allows_module(&policy, "lttng_tracer"));
+	cr_assert(policy_allows_module(&policy, "falcon"));
+	cr_assert_not(policy_allows_module(&policy, "falcon2"));
+}
+
 Test(config, what_it_prints_is_read_the_same)
 {
 	char *text, *again;

@@ -138,6 +138,9 @@ static int fake_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max
 #define ka_untrack(vm, gpa, len) fake_untrack(vm, gpa, len)
 #define ka_tracked(vm, tracked, max, count) fake_tracked(vm, tracked, max, count)
 
+#include "monitor/guest_modules.h"
+#define guest_modules_prepare_with(modules, kernel, types) ((void)(types))
+
 #include "monitor/guest.c"
 #include "monitor/guest_audit.c"
 #include "monitor/guest_judge.c"

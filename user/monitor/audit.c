@@ -8,6 +8,10 @@ const struct audit *const audits[AUDITS] = {
 	[CHECK_PROCESSES - VCPU_CHECKS] = &audit_processes,
 	[CHECK_DISPATCH - VCPU_CHECKS] = &audit_dispatch,
 	[CHECK_MODULE_TEXT - VCPU_CHECKS] = &audit_module_text,
+	[CHECK_FTRACE - VCPU_CHECKS] = &audit_ftrace,
+	[CHECK_KPROBES - VCPU_CHECKS] = &audit_kprobes,
+	[CHECK_TRACEPOINTS - VCPU_CHECKS] = &audit_tracepoints,
+	[CHECK_OPERATIONS - VCPU_CHECKS] = &audit_operations,
 };
 
 struct difference *audit_add(struct audit_result *result, enum check_id check,

@@ -9,6 +9,7 @@
 #include "difference.h"
 #include "guest_modules.h"
 #include "reference.h"
+#include "policy.h"
 
 #include <kvmaccess.h>
 #include <stddef.h>
@@ -20,6 +21,8 @@ struct audit_view {
 	struct ka_vm *vm;
 	const struct ka_kernel *kernel; /* with symbols */
 	const struct guest_modules *modules;
+	const struct policy *policy;
+	bool first;		      /* the first look in this boot: what it finds may be old */
 	const struct ka_types *types; /* for prepare() only */
 	/* What the vendor's image says of its text, at any moment of this boot. NULL: no reference. */
 	const struct ka_text *text;
@@ -50,6 +53,7 @@ struct audit_result {
 struct audit {
 	unsigned int period_ms; /* no look sooner after the last; 0: one in each cycle */
 	bool each_cycle; /* and whatever the budget says: it is a read and a comparison */
+	bool needs_modules;	/* goes by whose code an address is */
 	/*
 	 * Once a boot: where things lie in this kernel. `state` is release()'s to free.
 	 * Errors: -ENODATA, its types or symbols do not tell; -ENOMEM.
@@ -73,6 +77,6 @@ struct difference *audit_add(struct audit_result *result, enum check_id check,
 
 /* audits/: one file each. */
 extern const struct audit audit_modules, audit_taint, audit_processes, audit_dispatch,
-	audit_module_text;
+	audit_module_text, audit_ftrace, audit_kprobes, audit_tracepoints, audit_operations;
 
 #endif

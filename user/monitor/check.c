@@ -25,6 +25,12 @@ const struct check checks[CHECKS] = {
 			     "TA0005" },
 	[CHECK_MODULE_TEXT] = { "KVMBPF-MODTEXT-001", "module_text", SEVERITY_CRITICAL, "T1014",
 				"TA0005" },
+	[CHECK_FTRACE] = { "KVMBPF-FTRACE-001", "ftrace", SEVERITY_CRITICAL, "T1014", "TA0005" },
+	[CHECK_KPROBES] = { "KVMBPF-KPROBES-001", "kprobes", SEVERITY_CRITICAL, "T1014", "TA0005" },
+	[CHECK_OPERATIONS] = { "KVMBPF-OPERATIONS-001", "operations", SEVERITY_CRITICAL, "T1014",
+			       "TA0005" },
+	[CHECK_TRACEPOINTS] = { "KVMBPF-TRACEPOINTS-001", "tracepoints", SEVERITY_CRITICAL, "T1014",
+				"TA0005" },
 };
 
 bool check_protectable(const char *word, enum check_id *ret_check)

@@ -101,6 +101,7 @@ struct config_action {
 struct config_policy {
 	struct config_strings vms; /* none: all */
 	char *interval;
+	struct config_strings allow_modules; /* patterns of names: may have hooks */
 	struct config_checks checks;
 	struct config_action *actions;
 	unsigned int action_count;

@@ -158,6 +158,10 @@ static const cyaml_schema_field_t check_fields[] = {
 	CHECK("processes", CHECK_PROCESSES),
 	CHECK("syscall_dispatch", CHECK_DISPATCH),
 	CHECK("module_text", CHECK_MODULE_TEXT),
+	CHECK("ftrace", CHECK_FTRACE),
+	CHECK("kprobes", CHECK_KPROBES),
+	CHECK("tracepoints", CHECK_TRACEPOINTS),
+	CHECK("operations", CHECK_OPERATIONS),
 	CYAML_FIELD_END,
 };
 
@@ -187,6 +191,7 @@ static const cyaml_schema_value_t action = {
 static const cyaml_schema_field_t policy_fields[] = {
 	STRINGS(struct config_policy, vms),
 	TEXT_OPTIONAL(struct config_policy, interval),
+	STRINGS(struct config_policy, allow_modules),
 	CYAML_FIELD_MAPPING("checks", CYAML_FLAG_OPTIONAL, struct config_policy, checks,
 			    check_fields),
 	CYAML_FIELD_SEQUENCE_COUNT("actions", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,

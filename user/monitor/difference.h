@@ -28,6 +28,10 @@ enum object_kind {
 	OBJECT_PROCESS,
 	OBJECT_CODE,
 	OBJECT_MODULE_TEXT,
+	OBJECT_FTRACE_CALLBACK,
+	OBJECT_KPROBE_HANDLER,
+	OBJECT_TRACEPOINT_PROBE,
+	OBJECT_OPERATION,
 };
 
 enum { OBJECT_SHARED = -1 };
@@ -70,6 +74,7 @@ struct difference {
 	const char *problem;
 	char what[96];
 	char expected_text[80], observed_text[80];
+	bool first_sight; /* may have been so before anybody looked */
 	const char *detected_by; /* "poll", "push" */
 };
 

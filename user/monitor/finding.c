@@ -34,6 +34,10 @@ const char *object_kind_name(enum object_kind kind)
 		[OBJECT_PROCESS] = "process",
 		[OBJECT_CODE] = "code",
 		[OBJECT_MODULE_TEXT] = "module_text",
+		[OBJECT_FTRACE_CALLBACK] = "ftrace_callback",
+		[OBJECT_KPROBE_HANDLER] = "kprobe_handler",
+		[OBJECT_TRACEPOINT_PROBE] = "tracepoint_probe",
+		[OBJECT_OPERATION] = "operation",
 	};
 
 	return names[kind];
@@ -109,6 +113,7 @@ static bool same_values(const struct difference *a, const struct difference *b)
 	if (a->object.kind == OBJECT_CONTROL_REGISTER)
 		return a->observed[1] == b->observed[1];
 	return a->observed[0] == b->observed[0] && a->problem == b->problem &&
+	       a->target == b->target &&
 	       !strcmp(a->observed_text, b->observed_text) && a->observed[1] == b->observed[1] &&
 	       a->observed_place.gva == b->observed_place.gva &&
 	       a->observed_place.gpa == b->observed_place.gpa &&

@@ -13,7 +13,7 @@
 #define BURST_NS (20 * 1000 * 1000ull) /* saved up at most */
 /* Without a good look for so long, and for so many periods, what was seen is too old to go by. */
 #define STALE_NS (60 * NS_PER_S)
-enum { STALE_PERIODS = 10 };
+enum { STALE_PERIODS = 10, LOOK_TRIES = 3 };
 
 static void audits_cover(struct guest *guest, enum coverage_state state, const char *reason)
 {
@@ -49,6 +49,7 @@ static struct audit_view view_of(const struct guest *guest)
 		.boot = &guest->text.boot,
 		.references = guest->watch->references,
 		.reference = guest->reference,
+		.policy = &guest->policy,
 	};
 }
 
@@ -62,11 +63,14 @@ static void audits_prepare(struct guest *guest)
 
 	all->prepared = true;
 	view.types = types;
+	if (!err)
+		guest_modules_prepare_with(&guest->modules, &guest->kernel, types);
 	for (int i = 0; i < AUDITS; i++) {
 		struct guest_audit *audit = &all->audit[i];
 
 		audit->coverage.off = guest->policy.off[VCPU_CHECKS + i];
 		audit->ready = !err && !audit->coverage.off &&
+			       (guest->modules.layout || !audits[i]->needs_modules) &&
 			       !audits[i]->prepare(&view, &audit->state);
 		if (!audit->ready)
 			coverage_set(&audit->coverage, COVERAGE_UNOBSERVABLE,
@@ -137,18 +141,40 @@ static int look_once(const struct guest *guest, int which, const struct audit_vi
 	return err;
 }
 
-/* What two looks in a row saw; the second says how it is. */
-static int audit_look(const struct guest *guest, int which, struct audit_result *result)
+/* A record that is just being freed leads nowhere, and the next try no more there. */
+static int look_tried(struct guest *guest, int which, uint64_t modules_age_ns,
+		      struct audit_result *result)
 {
 	struct audit_view view = view_of(guest);
+	int err = 0;
+
+	view.first = !guest->audits.audit[which].looked_ns;
+	result->count = result->change_count = 0;
+	result->gap = NULL;
+	if (audits[which]->needs_modules)
+		err = guest_modules_read(&guest->modules, guest->vm, &guest->kernel, clock_mono(),
+					 modules_age_ns);
+	if (err)
+		return err;
+	for (int i = 0; i < LOOK_TRIES; i++) {
+		err = look_once(guest, which, &view, result);
+		if (err != -EAGAIN && err != -EFAULT && err != -ENXIO && err != -EINVAL)
+			break;
+	}
+	return err;
+}
+
+/* What two looks in a row saw; the second says how it is. */
+static int audit_look(struct guest *guest, int which, struct audit_result *result)
+{
 	struct audit_result again;
 	size_t kept = 0;
-	int err;
+	int err = look_tried(guest, which, NS_PER_S, result);
 
-	err = look_once(guest, which, &view, result);
 	if (err || !result->count)
 		return err;
-	err = look_once(guest, which, &view, &again);
+	/* A module that was just loaded would be nobody. */
+	err = look_tried(guest, which, 0, &again);
 	for (size_t i = 0; !err && i < again.count && i < AUDIT_DIFFERENCES_MAX; i++)
 		if (result_has(result, &again.differences[i].object))
 			again.differences[kept++] = again.differences[i];
@@ -185,9 +211,11 @@ static void audit_run(struct guest *guest, int which, uint64_t now)
 	struct guest_audit *audit = &guest->audits.audit[which];
 	enum check_id check = (enum check_id)(VCPU_CHECKS + which);
 	struct audit_result result;
-	int err = audit_look(guest, which, &result);
-	uint64_t end = clock_mono();
+	uint64_t end;
+	int err;
 
+	err = audit_look(guest, which, &result);
+	end = clock_mono();
 	if (!err) {
 		audit->looked_ns = end;
 		guest_judge_audit(guest, check, result.differences, result.count);

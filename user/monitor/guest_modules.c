@@ -4,6 +4,7 @@
 
 #include "clock.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,32 +20,50 @@ void guest_modules_prepare(struct guest_modules *modules, struct ka_vm *vm,
 	modules->prepared = true;
 	if (ka_types_from_guest(vm, kernel, &types))
 		return;
-	if (ka_module_layout_new(kernel, types, &modules->layout))
-		modules->layout = NULL;
+	modules->prepared = false;
+	guest_modules_prepare_with(modules, kernel, types);
 	ka_types_free(types);
 }
 
-void guest_modules_read(struct guest_modules *modules, struct ka_vm *vm,
-			const struct ka_kernel *kernel, uint64_t now_ns)
+void guest_modules_prepare_with(struct guest_modules *modules, const struct ka_kernel *kernel,
+				const struct ka_types *types)
+{
+	if (modules->prepared)
+		return;
+	modules->prepared = true;
+	if (ka_module_layout_new(kernel, types, &modules->layout))
+		modules->layout = NULL;
+}
+
+int guest_modules_read(struct guest_modules *modules, struct ka_vm *vm,
+		       const struct ka_kernel *kernel, uint64_t now_ns, uint64_t age_ns)
 {
 	uint32_t views;
 
-	if (!modules->layout ||
-	    (modules->read_ns && now_ns - modules->read_ns < NS_PER_S))
-		return;
+	if (!modules->layout)
+		return -ENODATA;
+	if (modules->read_ns && now_ns - modules->read_ns < age_ns)
+		return modules->error;
 	if (!modules->modules)
 		modules->modules = calloc(MODULES_MAX, sizeof(*modules->modules));
 	if (!modules->modules)
-		return;
+		return -ENOMEM;
 	modules->read_ns = now_ns;
-	if (ka_modules_read(vm, kernel, modules->layout, modules->modules, MODULES_MAX,
-			    &modules->count, &views))
+	modules->error = ka_modules_read(vm, kernel, modules->layout, modules->modules, MODULES_MAX,
+					 &modules->count, &views);
+	if (modules->error)
 		modules->count = 0;
+	return modules->error;
+}
+
+const struct ka_module *guest_modules_at(const struct guest_modules *modules, uint64_t gva)
+{
+	return ka_module_at(modules->modules, modules->count, gva);
 }
 
 const char *guest_modules_name(const struct guest_modules *modules, uint64_t gva)
 {
-	const struct ka_module *module = ka_module_at(modules->modules, modules->count, gva);
+	const struct ka_module *module = guest_modules_at(modules, gva);
 
 	return module ? module->name : NULL;
 }

@@ -12,6 +12,7 @@ struct guest_modules {
 	struct ka_module *modules;
 	size_t count;
 	uint64_t read_ns; /* CLOCK_MONOTONIC */
+	int error;	  /* of that read */
 };
 
 /*
@@ -21,9 +22,16 @@ struct guest_modules {
  */
 void guest_modules_prepare(struct guest_modules *modules, struct ka_vm *vm,
 			   const struct ka_kernel *kernel);
-/* Reads them, unless that was done within the last second. */
-void guest_modules_read(struct guest_modules *modules, struct ka_vm *vm,
-			const struct ka_kernel *kernel, uint64_t now_ns);
+/* The same with the types at hand. */
+void guest_modules_prepare_with(struct guest_modules *modules, const struct ka_kernel *kernel,
+				const struct ka_types *types);
+/*
+ * Reads them, unless that was done within `age_ns`. Errors: as ka_modules_read(); none are known then.
+ */
+int guest_modules_read(struct guest_modules *modules, struct ka_vm *vm,
+		       const struct ka_kernel *kernel, uint64_t now_ns, uint64_t age_ns);
+/* The module that has this address, as last read. NULL: none. */
+const struct ka_module *guest_modules_at(const struct guest_modules *modules, uint64_t gva);
 /* The name of the module that has this address, as last read; the guest's bytes. NULL: none. */
 const char *guest_modules_name(const struct guest_modules *modules, uint64_t gva);
 /* Forgets the kernel that they are of. */

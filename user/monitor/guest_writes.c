@@ -176,7 +176,7 @@ static void tell_difference(struct guest *guest, const struct target *target,
 	finding->reported_mono_ns = fold->first_ns;
 	if (news == FINDING_OPENED)
 		finding->last_ok_ns = target->vcpu->coverage[target->object.check].last_ok_ns;
-	guest_modules_read(&guest->modules, guest->vm, &guest->kernel, clock_mono());
+	guest_modules_read(&guest->modules, guest->vm, &guest->kernel, clock_mono(), NS_PER_S);
 	report_written(guest, finding, fold);
 }
 

@@ -35,6 +35,7 @@ void policy_find(const struct config *config, const struct ka_vm_info *info,
 		duration_parse(found->interval, &ret_policy->interval_ns); /* validated */
 	ret_policy->actions = found ? found->actions : NULL;
 	ret_policy->action_count = found ? found->action_count : 0;
+	ret_policy->allow_modules = found ? &found->allow_modules : NULL;
 	for (int check = 0; check < CHECKS; check++) {
 		const int *level = found ? found->checks.level[check] : NULL;
 
@@ -43,4 +44,12 @@ void policy_find(const struct config *config, const struct ka_vm_info *info,
 						      ? (enum severity) * level
 						      : checks[check].severity;
 	}
+}
+
+bool policy_allows_module(const struct policy *policy, const char *name)
+{
+	for (unsigned int i = 0; policy->allow_modules && i < policy->allow_modules->count; i++)
+		if (!fnmatch(policy->allow_modules->items[i], name, 0))
+			return true;
+	return false;
 }

@@ -519,6 +519,15 @@ void report_object_text(const struct guest *guest, const struct difference *diff
 	case OBJECT_DEBUG_REGISTER:
 		register_object_text(difference, buf, size);
 		break;
+	case OBJECT_FTRACE_CALLBACK:
+		snprintf(buf, size, "ftrace callback on %s", difference->name);
+		break;
+	case OBJECT_KPROBE_HANDLER:
+		snprintf(buf, size, "kprobe handler on %s", difference->name);
+		break;
+	case OBJECT_TRACEPOINT_PROBE:
+		snprintf(buf, size, "probe of tracepoint %s", difference->name);
+		break;
 	default:
 		snprintf(buf, size, "%s %s", object_kind_name(key->kind), difference->name);
 		break;
@@ -592,6 +601,8 @@ static json_t *violation_event(const struct guest *guest, const struct finding *
 								   : "changed"));
 	if (finding->last_ok_ns)
 		set(event, "last_ok", event_time(finding->last_ok_ns));
+	if (difference->first_sight)
+		set(event, "first_sight", json_true());
 	return event;
 }
 
