@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the rootkits of the lab share: one technique a module, harmless, on while it is loaded. The
- * kernel's log says when, as `rk NAME on` and `rk NAME off`.
+ * What the rootkits of the lab share: one technique a module, harmless, on while it is loaded. What
+ * cannot be unloaded ends by itself after its parameter for_ms. The kernel's log says when, as
+ * `rk NAME on` and `rk NAME off`; ../techniques says what is to be found.
  */
 #ifndef LAB_GUEST_RK_H
 #define LAB_GUEST_RK_H
@@ -22,7 +23,10 @@ static inline unsigned long rk_lookup(const char *name)
 	return lookup(name);
 }
 
-/* `on` returns 0 or -errno. */
+/* The instant from which ../judge counts. */
+#define rk_say(word) pr_alert("rk %s %s\n", KBUILD_MODNAME + sizeof("rk_") - 1, word)
+
+/* `on` returns 0 or -errno; -EOPNOTSUPP: this kernel cannot be attacked so. */
 #define RK_MODULE(name, on, off)                                                                   \
 	static int __init rk_init(void)                                                            \
 	{                                                                                          \
@@ -30,6 +34,8 @@ static inline unsigned long rk_lookup(const char *name)
                                                                                                    \
 		if (!err)                                                                          \
 			pr_alert("rk " #name " on\n");                                             \
+		else if (err == -EOPNOTSUPP)                                                       \
+			pr_alert("rk " #name " unsupported\n");                                    \
 		return err;                                                                        \
 	}                                                                                          \
 	static void __exit rk_exit(void)                                                           \
