@@ -52,7 +52,6 @@ static __always_inline void state_fill_watched(struct kvmbpf_vcpu *state, const 
 static __always_inline void state_fill_common(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcpu)
 {
 	struct kvm *kvm = BPF_CORE_READ(vcpu, kvm);
-	unsigned long regs[17];
 
 	state->kvm = (__u64)kvm;
 	state->owner_pid = BPF_CORE_READ(kvm, userspace_pid);
@@ -62,10 +61,12 @@ static __always_inline void state_fill_common(struct kvmbpf_vcpu *state, struct 
 	state->vcpu = (__u64)vcpu;
 	state->vcpu_id = BPF_CORE_READ(vcpu, vcpu_id);
 	state->cr2 = BPF_CORE_READ(vcpu, arch.cr2);
-	if (!bpf_core_read(regs, sizeof(regs), &vcpu->arch.regs)) {
-		__builtin_memcpy(state->gpr, regs, sizeof(state->gpr));
-		state->rip = regs[16];
-	}
+	/*
+	 * Into place: up to 6.7 the verifier counts "combined stack size of 2 calls is 544. Too large"
+	 * for pull_svm otherwise, since it rounds each frame up to 32 bytes.
+	 */
+	bpf_core_read(state->gpr, sizeof(state->gpr), &vcpu->arch.regs);
+	bpf_core_read(&state->rip, sizeof(state->rip), &vcpu->arch.regs[KVMBPF_GPRS]);
 	state_fill_debug(state, vcpu);
 	state->time_ns = bpf_ktime_get_ns();
 }
