@@ -12,6 +12,7 @@ const struct audit *const audits[AUDITS] = {
 	[CHECK_KPROBES - VCPU_CHECKS] = &audit_kprobes,
 	[CHECK_TRACEPOINTS - VCPU_CHECKS] = &audit_tracepoints,
 	[CHECK_OPERATIONS - VCPU_CHECKS] = &audit_operations,
+	[CHECK_PAGE_TABLES - VCPU_CHECKS] = &audit_page_tables,
 };
 
 struct difference *audit_add(struct audit_result *result, enum check_id check,

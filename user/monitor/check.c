@@ -31,6 +31,8 @@ const struct check checks[CHECKS] = {
 			       "TA0005" },
 	[CHECK_TRACEPOINTS] = { "KVMBPF-TRACEPOINTS-001", "tracepoints", SEVERITY_CRITICAL, "T1014",
 				"TA0005" },
+	[CHECK_PAGE_TABLES] = { "KVMBPF-PGTABLE-001", "page_tables", SEVERITY_CRITICAL, "T1014",
+				"TA0005" },
 };
 
 bool check_protectable(const char *word, enum check_id *ret_check)

@@ -162,6 +162,7 @@ static const cyaml_schema_field_t check_fields[] = {
 	CHECK("kprobes", CHECK_KPROBES),
 	CHECK("tracepoints", CHECK_TRACEPOINTS),
 	CHECK("operations", CHECK_OPERATIONS),
+	CHECK("page_tables", CHECK_PAGE_TABLES),
 	CYAML_FIELD_END,
 };
 

@@ -38,6 +38,7 @@ const char *object_kind_name(enum object_kind kind)
 		[OBJECT_KPROBE_HANDLER] = "kprobe_handler",
 		[OBJECT_TRACEPOINT_PROBE] = "tracepoint_probe",
 		[OBJECT_OPERATION] = "operation",
+		[OBJECT_PAGE] = "page",
 	};
 
 	return names[kind];
