@@ -842,6 +842,47 @@ int ka_tasks_read(struct ka_vm *vm, const struct ka_kernel *kernel,
 		  const struct ka_task_layout *layout, struct ka_task *tasks, size_t max,
 		  size_t *ret_count, uint32_t *ret_views);
 
+/* ---- code of the kernel ---------------------------------------------------------------------- */
+
+struct ka_code_range {
+	uint64_t start, end; /* GVA, whole pages */
+	bool writable;       /* of what is mapped: at the same time */
+};
+
+/* A walk through the kernel's half of the page tables, kept between calls. */
+struct ka_kernel_map;
+/* -ENODATA: 32-bit, or without NX, where all can be executed. */
+int ka_kernel_map_new(const struct ka_kernel *kernel, struct ka_kernel_map **ret_map);
+void ka_kernel_map_free(struct ka_kernel_map *map);
+/*
+ * Goes on, for at most as many tables; each takes about as long as ka_gpa_read(). *ret_done: it came
+ * to the end, and the next call begins anew. Errors also begin anew: as ka_gpa_read(); -ENOBUFS, more
+ * ranges or tables than a kernel has.
+ */
+int ka_kernel_map_walk(struct ka_vm *vm, struct ka_kernel_map *map, size_t tables, bool *ret_done);
+/* What can be executed, in order, as far as the walk has come: until the next call. */
+const struct ka_code_range *ka_kernel_map_ranges(const struct ka_kernel_map *map, size_t *ret_count);
+
+/* As struct ka_module_layout. */
+struct ka_code_layout;
+/* -ENODATA also of kernels that keep free memory executable, since 6.14. */
+int ka_code_layout_new(const struct ka_kernel *kernel, const struct ka_types *types,
+		       struct ka_code_layout **ret_layout);
+void ka_code_layout_free(struct ka_code_layout *layout);
+/*
+ * Where the kernel has recorded that code is: its image, modules, BPF, ftrace's trampolines, kprobes'
+ * slots, what brings up CPUs; in order, and they may overlap. The layout is for one thread at a time.
+ * Errors as ka_modules_read().
+ */
+int ka_code_read(struct ka_vm *vm, const struct ka_kernel *kernel, const struct ka_code_layout *layout,
+		 struct ka_code_range *ranges, size_t max, size_t *ret_count);
+/*
+ * Pure. What of `mapped` no range of `owned` (in order) has. Returns how many, and fills at most `max`.
+ */
+size_t ka_code_unowned(const struct ka_code_range *mapped, size_t mapped_count,
+		       const struct ka_code_range *owned, size_t owned_count,
+		       struct ka_code_range *unowned, size_t max);
+
 /* ---- system call table --------------------------------------------------------------------- */
 
 enum ka_syscall_table_kind { KA_SYSCALL_NATIVE, KA_SYSCALL_IA32 };

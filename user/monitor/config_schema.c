@@ -156,6 +156,7 @@ static const cyaml_schema_field_t check_fields[] = {
 	CHECK("modules", CHECK_MODULES),
 	CHECK("taint", CHECK_TAINT),
 	CHECK("processes", CHECK_PROCESSES),
+	CHECK("code", CHECK_CODE),
 	CHECK("syscall_dispatch", CHECK_DISPATCH),
 	CHECK("module_text", CHECK_MODULE_TEXT),
 	CHECK("ftrace", CHECK_FTRACE),
