@@ -842,6 +842,51 @@ int ka_tasks_read(struct ka_vm *vm, const struct ka_kernel *kernel,
 		  const struct ka_task_layout *layout, struct ka_task *tasks, size_t max,
 		  size_t *ret_count, uint32_t *ret_views);
 
+/* ---- eBPF ----------------------------------------------------------------------------------- */
+
+enum { KA_BPF_NAME_MAX = 16, KA_BPF_TAG_BYTES = 8, KA_BPF_PROGRAMS_MAX = 8192 };
+
+enum ka_bpf_view {
+	KA_BPF_NUMBERED = 1u << 0, /* has an identifier, by which bpftool(8) finds it */
+	KA_BPF_LINKED = 1u << 1,   /* a link runs it */
+	KA_BPF_NAMED = 1u << 2,    /* its code has a name, as /proc/kallsyms shows it */
+};
+
+/* Helpers that a program calls, and with which it changes what others see. */
+enum ka_bpf_use {
+	KA_BPF_WRITES_USER = 1u << 0, /* bpf_probe_write_user: memory of processes */
+	KA_BPF_OVERRIDES = 1u << 1,   /* bpf_override_return: results of kernel functions */
+};
+
+struct ka_bpf_program {
+	uint64_t gva;                   /* of its struct bpf_prog */
+	uint32_t id, type, attach_type; /* enum bpf_prog_type, bpf_attach_type */
+	uint32_t uid;                   /* of who loaded it */
+	uint32_t insns;
+	uint64_t loaded_ns;             /* of the guest's time since it booted */
+	uint64_t references;            /* 0: it is being unloaded */
+	uint8_t tag[KA_BPF_TAG_BYTES];
+	char name[KA_BPF_NAME_MAX];     /* the guest's bytes: escape them */
+	uint32_t views;                 /* enum ka_bpf_view: which of them have it */
+};
+
+/* As struct ka_module_layout. */
+struct ka_bpf_layout;
+int ka_bpf_layout_new(const struct ka_kernel *kernel, const struct ka_types *types,
+		      struct ka_bpf_layout **ret_layout);
+void ka_bpf_layout_free(struct ka_bpf_layout *layout);
+/* The guest's programs, by id. Errors as ka_modules_read(). */
+int ka_bpf_read(struct ka_vm *vm, const struct ka_kernel *kernel, const struct ka_bpf_layout *layout,
+		struct ka_bpf_program *programs, size_t max, size_t *ret_count);
+/*
+ * What a program does, of enum ka_bpf_use: reads all of its instructions. -EAGAIN: it is longer than
+ * any.
+ */
+int ka_bpf_uses(struct ka_vm *vm, const struct ka_kernel *kernel, const struct ka_bpf_layout *layout,
+		const struct ka_bpf_program *program, uint32_t *ret_uses);
+/* "kprobe", "tracing", …; "unknown". */
+const char *ka_bpf_type_name(uint32_t type);
+
 /* ---- code of the kernel ---------------------------------------------------------------------- */
 
 struct ka_code_range {

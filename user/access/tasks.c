@@ -13,12 +13,10 @@
 #include "kernel.h"
 #include "sightings.h"
 #include "structs.h"
+#include "xarray.h"
 
 enum {
 	TRIES = 3,
-	SLOTS = 64, /* of an xa_node, XA_CHUNK_SIZE without CONFIG_BASE_SMALL */
-	NODES_MAX = 1 << 17,
-	DEPTH_MAX = 6 * SLOTS, /* nodes that wait: a level of 64 each for 32-bit indices */
 	UNNUMBERED_MAX = 1024, /* tasks without an identifier: there should be none */
 	WRITE_LOCKED = 0xff,   /* of a queued read-write lock, _QW_LOCKED */
 	EXITING = 0x4,	       /* PF_EXITING */
@@ -29,7 +27,8 @@ struct ka_task_layout {
 	struct ka_member tasks, thread_node, signal, thread_head; /* the lists */
 	struct ka_member pid, tgid, comm, flags, cred, uid, parent;
 	struct ka_member exit_state;
-	struct ka_member ids, slots, shift, pid_tasks, pid_link; /* init_pid_ns to a task */
+	struct ka_member ids, pid_tasks, pid_link; /* init_pid_ns to a task */
+	struct xarray_layout array;
 	struct ka_member locked; /* of tasklist_lock: the lists are being changed */
 	struct sightings_layout sightings;
 };
@@ -48,7 +47,8 @@ int ka_task_layout_new(const struct ka_kernel *kernel, const struct ka_types *ty
 	unsigned int word = structs_word(kernel);
 	struct ka_task_layout layout = {};
 
-	if (!STRUCTS_FIND(types, { "task_struct", "tasks", &layout.tasks, 2 * word },
+	if (!xarray_layout_find(types, word, &layout.array) ||
+	    !STRUCTS_FIND(types, { "task_struct", "tasks", &layout.tasks, 2 * word },
 			  { "task_struct", "thread_node", &layout.thread_node, 2 * word },
 			  { "task_struct", "signal", &layout.signal, word },
 			  { "signal_struct", "thread_head", &layout.thread_head, 2 * word },
@@ -60,9 +60,7 @@ int ka_task_layout_new(const struct ka_kernel *kernel, const struct ka_types *ty
 			  { "task_struct", "real_cred", &layout.cred, word },
 			  { "cred", "uid", &layout.uid, 4 },
 			  { "task_struct", "real_parent", &layout.parent, word },
-			  { "pid_namespace", "idr.idr_rt.xa_head", &layout.ids, word },
-			  { "xa_node", "slots", &layout.slots, SLOTS * word },
-			  { "xa_node", "shift", &layout.shift, 1 },
+			  { "pid_namespace", "idr.idr_rt", &layout.ids, 0 },
 			  { "qrwlock", "wlocked", &layout.locked, 1 },
 			  { "pid", "tasks[0]", &layout.pid_tasks, word },
 			  { "task_struct", "pid_links[0]", &layout.pid_link, 2 * word }))
@@ -122,8 +120,9 @@ static int read_task(const struct scan *scan, uint64_t gva, struct ka_task *ret_
 /* ---- by identifiers ------------------------------------------------------------------------- */
 
 /* A struct pid; one that only names a group or a session has no task. */
-static int add_numbered(struct scan *scan, uint64_t pid)
+static int add_numbered(void *ctx, uint64_t pid)
 {
+	struct scan *scan = ctx;
 	uint64_t link;
 	int err;
 
@@ -138,54 +137,15 @@ static int add_numbered(struct scan *scan, uint64_t pid)
 	return err;
 }
 
-/* Pointers to nodes have bit 1 set; small values are marks of the tree itself. */
-static bool is_node(uint64_t entry)
-{
-	return (entry & 3) == 2 && entry > 4096;
-}
-
-/* Its entries go on top of those that wait, the first of them topmost. */
-static int open_node(const struct scan *scan, uint64_t node, uint64_t *waiting, size_t *depth)
-{
-	uint8_t bytes[SLOTS * 8];
-	struct ka_piece piece = { .address = node - 2 + scan->layout->slots.offset,
-				  .buf = bytes,
-				  .len = scan->layout->slots.size };
-	int err = structs_readv(&scan->guest, &piece, 1);
-
-	for (int i = SLOTS - 1; !err && i >= 0; i--) {
-		uint64_t entry = 0;
-
-		memcpy(&entry, bytes + i * scan->guest.word, scan->guest.word);
-		if (!entry || (entry & 3 && !is_node(entry)))
-			continue;
-		if (*depth == DEPTH_MAX)
-			return -EAGAIN;
-		waiting[(*depth)++] = entry;
-	}
-	return err;
-}
-
 static int scan_numbers(struct scan *scan)
 {
-	uint64_t waiting[DEPTH_MAX], space;
-	size_t depth = 0, nodes = 0;
+	uint64_t space;
 	int err;
 
 	if (ka_kernel_symbol(scan->guest.kernel, "init_pid_ns", &space))
 		return -ENODATA;
-	err = structs_read_word(&scan->guest, space + scan->layout->ids.offset, &waiting[0]);
-	depth = !err && waiting[0] ? 1 : 0;
-	while (!err && depth) {
-		uint64_t entry = waiting[--depth];
-
-		if (!is_node(entry))
-			err = add_numbered(scan, entry);
-		else if (nodes++ == NODES_MAX)
-			err = -EAGAIN;
-		else
-			err = open_node(scan, entry, waiting, &depth);
-	}
+	err = xarray_walk(&scan->guest, &scan->layout->array, space + scan->layout->ids.offset,
+			  add_numbered, scan);
 	scan->numbered = scan->count;
 	return err;
 }
@@ -300,31 +260,16 @@ static int note_sightings(struct scan *scan, const struct sightings *sightings)
 static int look_up(const struct scan *scan, const struct ka_task *task, bool *ret_found)
 {
 	const struct ka_task_layout *layout = scan->layout;
-	uint64_t space, entry, link;
-	uint8_t shift = 64;
+	uint64_t space, pid = 0, link;
 	int err;
 
 	*ret_found = false;
 	if (ka_kernel_symbol(scan->guest.kernel, "init_pid_ns", &space))
 		return -ENODATA;
-	err = structs_read_word(&scan->guest, space + layout->ids.offset, &entry);
-	while (!err && is_node(entry)) {
-		uint8_t above = shift;
-		struct ka_piece piece = { .address = entry - 2 + layout->shift.offset,
-					  .buf = &shift,
-					  .len = 1 };
-
-		err = structs_readv(&scan->guest, &piece, 1);
-		if (err || shift >= above || shift > 30)
-			return err ? err : -EAGAIN;
-		err = structs_read_word(&scan->guest,
-					entry - 2 + layout->slots.offset +
-						(task->pid >> shift) % SLOTS * scan->guest.word,
-					&entry);
-	}
-	if (err || !entry || entry & 3)
+	err = xarray_find(&scan->guest, &layout->array, space + layout->ids.offset, task->pid, &pid);
+	if (err || !pid)
 		return err;
-	err = structs_read_word(&scan->guest, entry + layout->pid_tasks.offset, &link);
+	err = structs_read_word(&scan->guest, pid + layout->pid_tasks.offset, &link);
 	*ret_found = !err && link == task->gva + layout->pid_link.offset;
 	return err;
 }

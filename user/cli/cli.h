@@ -60,6 +60,7 @@ struct command {
 };
 
 int cmd_baseline(struct cli *cli, int argc, char **argv);
+int cmd_bpf(struct cli *cli, int argc, char **argv);
 int cmd_config(struct cli *cli, int argc, char **argv);
 int cmd_dump(struct cli *cli, int argc, char **argv);
 int cmd_gdt(struct cli *cli, int argc, char **argv);

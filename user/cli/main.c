@@ -15,6 +15,7 @@ static const struct command commands[] = {
 	{"syscalls", "system call table", cmd_syscalls},
 	{"modules", "modules of the guest's kernel", cmd_modules},
 	{"ps", "processes of the guest", cmd_ps},
+	{"bpf", "eBPF programs of the guest", cmd_bpf},
 	{"read", "guest memory", cmd_read},
 	{"write", "change guest memory", cmd_write},
 	{"dump", "a range of guest memory, around its holes", cmd_dump},

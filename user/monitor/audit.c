@@ -7,6 +7,7 @@ const struct audit *const audits[AUDITS] = {
 	[CHECK_TAINT - VCPU_CHECKS] = &audit_taint,
 	[CHECK_PROCESSES - VCPU_CHECKS] = &audit_processes,
 	[CHECK_CODE - VCPU_CHECKS] = &audit_executable,
+	[CHECK_BPF - VCPU_CHECKS] = &audit_bpf,
 	[CHECK_DISPATCH - VCPU_CHECKS] = &audit_dispatch,
 	[CHECK_MODULE_TEXT - VCPU_CHECKS] = &audit_module_text,
 	[CHECK_FTRACE - VCPU_CHECKS] = &audit_ftrace,

@@ -76,7 +76,7 @@ struct difference *audit_add(struct audit_result *result, enum check_id check,
 			     enum object_kind kind, uint64_t index);
 
 /* audits/: one file each. */
-extern const struct audit audit_modules, audit_taint, audit_processes, audit_executable,
+extern const struct audit audit_modules, audit_taint, audit_processes, audit_executable, audit_bpf,
 	audit_dispatch, audit_module_text, audit_ftrace, audit_kprobes, audit_tracepoints,
 	audit_operations, audit_page_tables;
 

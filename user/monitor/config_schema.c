@@ -157,6 +157,7 @@ static const cyaml_schema_field_t check_fields[] = {
 	CHECK("taint", CHECK_TAINT),
 	CHECK("processes", CHECK_PROCESSES),
 	CHECK("code", CHECK_CODE),
+	CHECK("bpf", CHECK_BPF),
 	CHECK("syscall_dispatch", CHECK_DISPATCH),
 	CHECK("module_text", CHECK_MODULE_TEXT),
 	CHECK("ftrace", CHECK_FTRACE),

@@ -34,6 +34,7 @@ const char *object_kind_name(enum object_kind kind)
 		[OBJECT_PROCESS] = "process",
 		[OBJECT_CODE] = "code",
 		[OBJECT_EXECUTABLE] = "executable",
+		[OBJECT_BPF_PROGRAM] = "bpf_program",
 		[OBJECT_MODULE_TEXT] = "module_text",
 		[OBJECT_FTRACE_CALLBACK] = "ftrace_callback",
 		[OBJECT_KPROBE_HANDLER] = "kprobe_handler",
