@@ -14,7 +14,8 @@ enum {
 #define CR4_FRED BIT(32)
 #define EFER_SVME BIT(12)
 
-/* arch/x86/include/asm/cpu_entry_area.h: before 4.20, with page table isolation, LSTAR led there. */
+/* arch/x86/include/asm/cpu_entry_area.h: before 4.20, with page table isolation, LSTAR led there.
+ */
 static const uint64_t cpu_entry_area = 0xfffffe0000000000, cpu_entry_area_end = 0xfffffe8000000000;
 
 /* IA32_STAR of each 64-bit Linux: SYSRET to __USER32_CS, SYSCALL to __KERNEL_CS. */
@@ -28,34 +29,40 @@ struct register_bit {
 static const struct {
 	const char *name;
 	unsigned int number;
-	/* Of control registers: what guards the kernel. CR0.WP has a check of its own. CR4.PGE guards
-	 * nothing, and a kernel whose CPU has no INVPCID flushes the TLB by it, in two writes between
-	 * which its vCPU may be preempted or paused. */
+	/* Of control registers: what guards the kernel. CR0.WP has a check of its own. CR4.PGE
+	 * guards nothing, and a kernel whose CPU has no INVPCID flushes the TLB by it, in two
+	 * writes between which its vCPU may be preempted or paused. */
 	struct register_bit bits[8];
 	const char *symbols[NAMES_MAX]; /* where Linux has it lead to, in one version or another */
 } registers_known[REGISTERS] = {
-	[REGISTER_LSTAR] = { "lstar", 0xc0000082, .symbols = { "entry_SYSCALL_64", "system_call" } },
-	[REGISTER_CSTAR] = { "cstar", 0xc0000083,
+	[REGISTER_LSTAR] = { .name = "lstar",
+			     .number = 0xc0000082,
+			     .symbols = { "entry_SYSCALL_64", "system_call" } },
+	[REGISTER_CSTAR] = { .name = "cstar",
+			     .number = 0xc0000083,
 			     .symbols = { "entry_SYSCALL_compat", "entry_SYSCALL32_ignore",
 					  "ignore_sysret", "ia32_cstar_target" } },
-	[REGISTER_STAR] = { "star", 0xc0000081 },
-	[REGISTER_SFMASK] = { "sfmask", 0xc0000084 },
-	[REGISTER_SYSENTER_CS] = { "sysenter_cs", 0x174 },
-	[REGISTER_SYSENTER_ESP] = { "sysenter_esp", 0x175 },
-	[REGISTER_SYSENTER_EIP] = { "sysenter_eip", 0x176,
+	[REGISTER_STAR] = { .name = "star", .number = 0xc0000081 },
+	[REGISTER_SFMASK] = { .name = "sfmask", .number = 0xc0000084 },
+	[REGISTER_SYSENTER_CS] = { .name = "sysenter_cs", .number = 0x174 },
+	[REGISTER_SYSENTER_ESP] = { .name = "sysenter_esp", .number = 0x175 },
+	[REGISTER_SYSENTER_EIP] = { .name = "sysenter_eip",
+				    .number = 0x176,
 				    .symbols = { "entry_SYSENTER_compat", "entry_SYSENTER_32",
 						 "ia32_sysenter_target" } },
-	[REGISTER_CR0] = { "cr0", 0, { { 5, "NE" }, { 18, "AM" } } },
+	[REGISTER_CR0] = { .name = "cr0", .bits = { { 5, "NE" }, { 18, "AM" } } },
 	/* cr4_pinned_mask of arch/x86/kernel/cpu/common.c. */
-	[REGISTER_CR4] = { "cr4",
-			   4,
-			   { { 11, "UMIP" },
-			     { 16, "FSGSBASE" },
-			     { 20, "SMEP" },
-			     { 21, "SMAP" },
-			     { 23, "CET" },
-			     { 32, "FRED" } } },
-	[REGISTER_EFER] = { "efer", 0xc0000080, { { 0, "SCE" }, { 11, "NXE" } } },
+	[REGISTER_CR4] = { .name = "cr4",
+			   .number = 4,
+			   .bits = { { 11, "UMIP" },
+				     { 16, "FSGSBASE" },
+				     { 20, "SMEP" },
+				     { 21, "SMAP" },
+				     { 23, "CET" },
+				     { 32, "FRED" } } },
+	[REGISTER_EFER] = { .name = "efer",
+			    .number = 0xc0000080,
+			    .bits = { { 0, "SCE" }, { 11, "NXE" } } },
 };
 
 const char *register_name(enum register_id id)
@@ -245,6 +252,7 @@ bool breakpoint_in_kernel(const struct ka_registers *registers, const struct ka_
 		return false;
 	if (ka_long_mode(registers))
 		return address >> 63;
-	/* Where 32-bit kernels begin is chosen when they are built: their image lies in the first part. */
+	/* Where 32-bit kernels begin is chosen when they are built: their image lies in the first
+	 * part. */
 	return address >= (kernel->base ? kernel->base & 0xf0000000 : 0xc0000000);
 }
