@@ -206,6 +206,24 @@ static void audit_cover(struct guest_audit *audit, const struct audit *kind, int
 	}
 }
 
+/*
+ * In an older list a module that was just loaded would be nobody, or the one that lay there before.
+ * That it cannot be named is no error.
+ */
+static void name_owners(struct guest *guest, const struct audit_result *result)
+{
+	const struct ka_kernel *kernel = &guest->kernel;
+
+	for (size_t i = 0; i < result->count && i < AUDIT_DIFFERENCES_MAX; i++) {
+		uint64_t target = result->differences[i].target;
+
+		if (!target || (target >= kernel->base && target < kernel->image_end))
+			continue;
+		guest_modules_read(&guest->modules, guest->vm, kernel, clock_mono(), 0);
+		return;
+	}
+}
+
 static void audit_run(struct guest *guest, int which, uint64_t now)
 {
 	struct guest_audit *audit = &guest->audits.audit[which];
@@ -215,6 +233,8 @@ static void audit_run(struct guest *guest, int which, uint64_t now)
 	int err;
 
 	err = audit_look(guest, which, &result);
+	if (!err)
+		name_owners(guest, &result);
 	end = clock_mono();
 	if (!err) {
 		audit->looked_ns = end;

@@ -457,6 +457,16 @@ static void judge_changes(struct look_at *at)
 	}
 }
 
+/* Where the branch leads that has the byte at an offset: a patch may begin behind the opcode. 0: none. */
+static uint64_t branch_over(const struct code *code, uint32_t offset)
+{
+	struct ka_insn insn = { 0 };
+
+	for (uint32_t at = 0, len = 0; at <= offset && at < code->len; at += len)
+		len = insn_at(code, code->observed, at, &insn);
+	return insn.target;
+}
+
 /* With the vendor's image: what the kernel may put there is known. */
 static int judge_by_reference(struct look_at *at)
 {
@@ -488,9 +498,12 @@ static int judge_by_reference(struct look_at *at)
 					from + code->len, found, TEXT_DIFFERENCES);
 		ka_tracing_free(tracing);
 	}
-	for (size_t i = 0; i < count && i < TEXT_DIFFERENCES; i++)
-		tell(at, (uint32_t)(found[i].address - from), found[i].len, found[i].expected,
-		     found[i].observed, found[i].target ? found[i].target + slide : 0);
+	for (size_t i = 0; i < count && i < TEXT_DIFFERENCES; i++) {
+		uint32_t offset = (uint32_t)(found[i].address - from);
+
+		tell(at, offset, found[i].len, found[i].expected, found[i].observed,
+		     found[i].target ? found[i].target + slide : branch_over(code, offset));
+	}
 	return 0;
 }
 
