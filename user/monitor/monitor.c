@@ -643,7 +643,6 @@ static void options_apply(struct monitor *monitor, struct options *fresh)
 	share_budget(monitor);
 	if (!publish_same(before, fresh->config)) {
 		publish_free(monitor->publish);
-	actions_free(monitor->actions);
 		monitor->publish = NULL;
 		publish_start(monitor);
 	}
@@ -1007,6 +1006,7 @@ static void monitor_deinit(struct monitor *monitor)
 		guest_free(monitor->guests[i]);
 	free(monitor->guests);
 	free(monitor->vms);
+	actions_free(monitor->actions);
 	schedule_deinit(&monitor->schedule);
 	free(monitor->pending);
 	sd_event_source_disable_unref(monitor->host_source);
