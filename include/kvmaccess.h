@@ -173,6 +173,9 @@ struct ka_host_events {
 	 * those that run already. */
 	void (*vm_appeared)(void *ctx, const struct ka_vm_info *info);
 	void (*vm_gone)(void *ctx, uint64_t key);
+	/* A VM that has appeared is another than was told, as its manager said only later: the name,
+	 * the UUID and where they come from. At most three times, in its first minute or so. */
+	void (*vm_identified)(void *ctx, const struct ka_vm_info *info);
 	/* Pushed: a watched register of a vCPU of an opened VM changed (KA_CHANGED_*), but for CR0.TS
 	 * and CR4.PGE. All changes in their order, also those that were undone before anyone could
 	 * poll. */

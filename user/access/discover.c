@@ -8,16 +8,21 @@
 #include <unistd.h>
 
 #include "bpf/discover.skel.h"
+#include "clock.h"
 #include "dispatch.h"
 #include "host.h"
 #include "identity.h"
 #include "process.h"
+#include "vm.h"
 
 enum {
 	READ_SIZE = 64 * 1024,
 	SCAN_RETRIES = 4,       /* of a VM whose memslots change while they are read */
 	ENTRIES_MAX = 1 << 17,  /* memslots or vCPUs of one scan: far above any host */
 };
+
+/* Managers have written by then who a VM is, on a host that is under load, too. */
+static const uint64_t identify_ns = 60ULL * 1000 * 1000 * 1000;
 
 /* A scan's raw result. */
 struct scan {
@@ -326,9 +331,28 @@ static int add(struct ka_host *host, const struct kvmbpf_vm_record *record,
 	/* If the process has just ended, the next scan says so. */
 	process_start_ticks(record->pid, &vm->info.start_ticks);
 	identity_read(record->pid, &vm->info);
+	vm->identify_until_ns = now_ns() + identify_ns;
 	vms[host->vm_count++] = vm;
 	*ret_vm = vm;
 	return 0;
+}
+
+/*
+ * A VM can be seen before its manager has written who it is. Never to what ranks lower: a VMM may
+ * write over its arguments.
+ */
+static void identify(struct ka_host *host, struct host_vm *vm)
+{
+	struct ka_vm_info info = vm->info;
+
+	if (identity_rank(&vm->info) == IDENTITY_SURE || now_ns() > vm->identify_until_ns ||
+	    identity_read(info.pid, &info) || identity_rank(&info) <= identity_rank(&vm->info))
+		return;
+	vm->info = info;
+	for (struct ka_vm *handle = vm->handle; handle; handle = handle->next)
+		handle->info = info;
+	vm->identified = vm->announced;
+	host->news |= vm->identified;
 }
 
 static int merge_one(struct ka_host *host, const struct scan *scan,
@@ -341,6 +365,8 @@ static int merge_one(struct ka_host *host, const struct scan *scan,
 		err = add(host, record, &vm);
 		if (err)
 			return err;
+	} else {
+		identify(host, vm);
 	}
 	vm->seen = true;
 	vm->generation = record->generation;

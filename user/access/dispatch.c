@@ -250,12 +250,27 @@ static int dispatch_ready(struct ka_host *host)
 	return err;
 }
 
+/* The next that is not announced, or not as it is known now. */
 static struct host_vm *unannounced(struct ka_host *host)
 {
 	for (size_t i = 0; i < host->vm_count; i++)
-		if (host->vms[i]->ready && !host->vms[i]->announced)
+		if (host->vms[i]->ready &&
+		    (!host->vms[i]->announced || host->vms[i]->identified))
 			return host->vms[i];
 	return NULL;
+}
+
+static void announce_vm(struct ka_host *host, struct host_vm *vm)
+{
+	const struct ka_vm_info info = vm->info;
+	bool known = vm->announced;
+
+	vm->announced = true;
+	vm->identified = false;
+	if (!known && host->events->vm_appeared)
+		host->events->vm_appeared(host->events_ctx, &info);
+	if (known && host->events->vm_identified)
+		host->events->vm_identified(host->events_ctx, &info);
 }
 
 /* A callback may scan, and so change the table: it is looked at afresh after each. */
@@ -263,13 +278,8 @@ static void announce(struct ka_host *host)
 {
 	struct host_vm *vm;
 
-	while (host->news && (vm = unannounced(host))) {
-		struct ka_vm_info info = vm->info;
-
-		vm->announced = true;
-		if (host->events->vm_appeared)
-			host->events->vm_appeared(host->events_ctx, &info);
-	}
+	while (host->news && (vm = unannounced(host)))
+		announce_vm(host, vm);
 	host->news = false;
 	while (host->gone_count) {
 		uint64_t key = host->gone[--host->gone_count];

@@ -36,6 +36,8 @@ struct host_vm {
 	bool seen;             /* by the scan under way */
 	bool ready;            /* has vCPUs and memory */
 	bool announced;        /* vm_appeared() was called */
+	bool identified;       /* more is known of it than was announced */
+	uint64_t identify_until_ns; /* CLOCK_MONOTONIC: not asked again who it is after that */
 	uint64_t dropped;      /* pushes over its budget that were told */
 	size_t vcpu_count;
 	struct host_vcpu *vcpus;        /* by id */
@@ -78,7 +80,7 @@ struct ka_host {
 	uint64_t rescan_ns;             /* the timer's present period */
 	pid_t young[YOUNG_MAX];         /* processes that created VMs, to be scanned again */
 	size_t young_count;
-	bool news;                      /* a VM may be ready that was not announced */
+	bool news;                      /* a VM may be ready, or better known, that was not announced */
 	bool young_all;                 /* scan all: more of them, or they are not known */
 	uint64_t *gone;                 /* keys of announced VMs that ended, not yet told */
 	size_t gone_count;

@@ -183,6 +183,15 @@ int identity_read_at(const char *proc, const char *root, pid_t pid, struct ka_vm
 	return 0;
 }
 
+int identity_rank(const struct ka_vm_info *info)
+{
+	if (!strcmp(info->id_confidence, "high"))
+		return IDENTITY_SURE;
+	if (!strcmp(info->id_source, "pod-libvirt-status-xml"))
+		return 2;
+	return !strcmp(info->id_confidence, "medium");
+}
+
 int identity_read(pid_t pid, struct ka_vm_info *info)
 {
 	return identity_read_at("/proc", "/", pid, info);

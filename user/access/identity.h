@@ -14,6 +14,13 @@
  */
 int identity_read(pid_t pid, struct ka_vm_info *info);
 
+/*
+ * How much is known of a VM: what ranks higher is believed over what ranks lower. 0 is nothing but
+ * the process, IDENTITY_SURE what no VMM can have made up.
+ */
+enum { IDENTITY_SURE = 3 };
+int identity_rank(const struct ka_vm_info *info);
+
 /* The same with other directories in the place of /proc and /. */
 int identity_read_at(const char *proc, const char *root, pid_t pid, struct ka_vm_info *info);
 

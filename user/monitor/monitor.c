@@ -48,6 +48,7 @@ struct pending {
 	enum {
 		PENDING_APPEARED,
 		PENDING_GONE,
+		PENDING_IDENTIFIED,
 		PENDING_PUSHED,
 		PENDING_WRITTEN,
 		PENDING_STOPPED,
@@ -379,6 +380,11 @@ static void on_gone(void *ctx, uint64_t key)
 	pending_add(ctx, PENDING_GONE, key);
 }
 
+static void on_identified(void *ctx, const struct ka_vm_info *info)
+{
+	pending_add(ctx, PENDING_IDENTIFIED, info->key);
+}
+
 static void on_pushed(void *ctx, uint64_t key, const struct ka_registers *registers,
 		      uint32_t changed)
 {
@@ -432,16 +438,31 @@ static void on_lost(void *ctx, uint64_t key, uint64_t count)
 		monitor->pushes_lost += count;
 }
 
+/* Findings, baselines and policies go by who it is: all begins anew. */
+static void guest_identified(struct monitor *monitor, uint64_t key)
+{
+	struct guest *guest = guest_find(monitor, key);
+
+	if (guest)
+		guest_remove(monitor, guest, "identified");
+	guest_appeared(monitor, key);
+}
+
 static void pending_run(struct monitor *monitor, const struct pending *pending)
 {
 	struct guest *guest = guest_find(monitor, pending->key);
 
+	if (pending->kind == PENDING_IDENTIFIED) {
+		guest_identified(monitor, pending->key);
+		return;
+	}
 	if (pending->kind == PENDING_APPEARED)
 		guest_appeared(monitor, pending->key);
 	if (!guest)
 		return;
 	switch (pending->kind) {
 	case PENDING_APPEARED:
+	case PENDING_IDENTIFIED:
 		return;
 	case PENDING_GONE:
 		guest_remove(monitor, guest, "exited");
@@ -516,6 +537,7 @@ static void dispatch_once(struct monitor *monitor)
 	static const struct ka_host_events events = {
 		.vm_appeared = on_appeared,
 		.vm_gone = on_gone,
+		.vm_identified = on_identified,
 		.registers_changed = on_pushed,
 		.changes_lost = on_lost,
 		.guest_wrote = on_written,
