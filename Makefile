@@ -341,6 +341,7 @@ check-native:
 	$(Q)tests/native/check-privileges $(B) $(R)
 	$(Q)tests/native/check-notify $(B) $(R)
 	$(Q)tests/native/check-published build/asan $(R)
+	$(Q)tests/native/check-formats build/asan $(R)
 	$(Q)tests/native/check-top build/asan $(R)
 	$(Q)tests/native/check-reload build/asan $(R)
 	$(Q)tests/native/check-actions build/asan $(R)

@@ -85,7 +85,7 @@ static json_t *product_json(const json_t *event)
 
 static json_t *metadata_json(const json_t *event)
 {
-	json_t *json = json_pack("{s:s, s:o, s:[s]}", "version", "1.5.0", "product",
+	json_t *json = json_pack("{s:s, s:o, s:[s]}", "version", "1.6.0", "product",
 				 product_json(event), "profiles", "host");
 
 	set_text(json, "uid", json_text(event, "id"));
