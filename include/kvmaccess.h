@@ -106,7 +106,7 @@ int ka_host_counters(struct ka_host *host, struct ka_counters *ret_counters);
 
 /* ---- VMs ----------------------------------------------------------------------------------- */
 
-enum { KA_NAME_MAX = 128, KA_UUID_MAX = 37 };
+enum { KA_NAME_MAX = 128, KA_UUID_MAX = 37, KA_LABELS_MAX = 2048 };
 
 struct ka_vm_info {
 	uint64_t key;             /* identity on this host while the VM lives; never reused within a
@@ -122,6 +122,7 @@ struct ka_vm_info {
 	char manager[24];         /* "libvirt", "openstack", "proxmox", "kubevirt", "none" */
 	char id_source[32];       /* "libvirt-status-xml", "cmdline", "pid", … */
 	char id_confidence[8];    /* "high", "medium", "low" */
+	char labels[KA_LABELS_MAX]; /* of its manager: lines KEY=VALUE, UTF-8, printable; or "" */
 };
 
 /*
@@ -144,6 +145,8 @@ void ka_close(struct ka_vm *vm);
 /* Does the selector (pid, UUID or name, compared whole) mean this VM? */
 bool ka_vm_matches(const struct ka_vm_info *info, const char *selector);
 const struct ka_vm_info *ka_vm_info(const struct ka_vm *vm);
+/* Reads its labels again, which ka_vm_info() has then. -EOWNERDEAD. */
+int ka_vm_relabel(struct ka_vm *vm);
 
 struct ka_memslot {
 	uint64_t gpa, size, hva;  /* bytes */

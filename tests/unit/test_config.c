@@ -154,6 +154,31 @@ Test(config, first_policy_that_fits_says_what_is_checked)
 	cr_assert(!policy.off[CHECK_GDT] && !policy.off[CHECK_IDT]);
 }
 
+Test(config, policies_go_by_labels)
+{
+	struct ka_vm_info vm = { .name = "web01",
+				 .labels = "instance/owner/project=demo-1\ntags=;web;prod;\n" };
+	struct policy policy;
+
+	write_file("etc/kvmbpf/kvmbpf.yaml",
+		   "policies:\n- labels: ['tags=*;prod;*', 'x=y']\n  vms: [db*]\n  interval: 1s\n"
+		   "- labels: ['x=*', 'instance/owner/project=demo-*']\n  interval: 2s\n"
+		   "- interval: 3s\n");
+	load();
+	policy_find(config, &vm, &policy);
+	cr_assert_eq(policy.interval_ns, 2000000000);
+	strcpy(vm.name, "db1");
+	policy_find(config, &vm, &policy);
+	cr_assert_eq(policy.interval_ns, 1000000000);
+	/* A whole label is meant, not lines of several. */
+	strcpy(vm.labels, "a=b\ntags=;product;\n");
+	policy_find(config, &vm, &policy);
+	cr_assert_eq(policy.interval_ns, 3000000000);
+	vm.labels[0] = '\0';
+	policy_find(config, &vm, &policy);
+	cr_assert_eq(policy.interval_ns, 3000000000);
+}
+
 Test(config, policy_names_modules_that_may_have_hooks)
 {
 	struct ka_vm_info web = { .name = "web01" };
@@ -190,6 +215,7 @@ Test(config, what_it_prints_is_read_the_same)
 
 Test(config, unknown_keys_are_errors_with_their_line)
 {
+	expect_error("policies:\n- labels: [prod]\n", 2, "KEY=PATTERN");
 	expect_error("# a comment\n\nintervall: 1s\n", 3, "intervall");
 	expect_error("policies:\n- checks:\n    idt: high\n    ldt: off\n", 4, "ldt");
 	expect_error("sinks:\n- name: a\n\n  # why\n  colour: red\n  stdout: {}\n", 5, "colour");

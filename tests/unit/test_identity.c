@@ -13,6 +13,7 @@
 
 #include "../../user/access/cmdline.h"
 #include "../../user/access/identity.h"
+#include "../../user/access/labels.h"
 #include "../../user/access/libvirt.h"
 #include "../../user/access/process.h"
 #include "../../user/access/text.h"
@@ -254,6 +255,60 @@ Test(libvirt, metadata_names_the_manager)
 	cr_expect_str_eq(status.manager, "kubevirt");
 }
 
+/* As libvirt 9 keeps it of a VM that Nova 27 made. */
+Test(libvirt, metadata_gives_labels)
+{
+	struct libvirt_status status;
+
+	cr_assert_eq(parse_status(STATUS("7", NAMED
+		"<metadata>\n"
+		"    <nova:instance xmlns:nova='http://openstack.org/xmlns/libvirt/nova/1.1'>\n"
+		"      <nova:package version='27.1.0'/>\n"
+		"      <nova:name>shop &lt;1&gt;</nova:name>\n"
+		"      <nova:flavor name='m1.small'>\n        <nova:memory>2048</nova:memory>\n"
+		"      </nova:flavor>\n"
+		"      <nova:owner>\n        <nova:project uuid='5c2d'>demo</nova:project>\n"
+		"      </nova:owner>\n"
+		"      <nova:ports>\n        <nova:port uuid='1'><nova:ip type='fixed'/></nova:port>\n"
+		"        <nova:port uuid='2'><nova:ip type='fixed'/></nova:port>\n      </nova:ports>\n"
+		"    </nova:instance>\n"
+		"    <site:labels xmlns:site='https://example.org/site'><site:tier>web</site:tier>\n"
+		"    </site:labels>\n"
+		"  </metadata><title>none</title>"), 7, &status), 0);
+	cr_expect_str_eq(status.labels,
+			 "instance/package/@version=27.1.0\ninstance/name=shop <1>\n"
+			 "instance/flavor/@name=m1.small\ninstance/flavor/memory=2048\n"
+			 "instance/owner/project/@uuid=5c2d\ninstance/owner/project=demo\n"
+			 "instance/ports/port/@uuid=1\ninstance/ports/port/ip/@type=fixed\n"
+			 "labels/tier=web\n");
+}
+
+Test(libvirt, hostile_metadata_gives_whole_labels_or_none)
+{
+	struct libvirt_status status;
+	char *xml = calloc(1, LIBVIRT_STATUS_MAX), *at = xml;
+
+	cr_assert_eq(parse_status(STATUS("7", NAMED
+		"<metadata><a.b c='x&#10;y=z'>\u202e\xc2\x9b</a.b><e> \n </e><f>mixed<g/>text</f>"
+		"</metadata>"), 7, &status), 0);
+	cr_expect_str_eq(status.labels, "a_b/@c=x?y=z\na_b=??\n");
+	at += sprintf(at, "<domstatus pid='7'><domain><name>n</name><metadata>");
+	for (int i = 0; i < 1000; i++)
+		at += sprintf(at, "<deep%d>", i);
+	at += sprintf(at, "no");
+	for (int i = 1000; i-- > 0; )
+		at += sprintf(at, "</deep%d>", i);
+	for (int i = 0; i < 1000; i++)
+		at += sprintf(at, "<many%03d>%0500d</many%03d>", i, i, i);
+	sprintf(at, "</metadata></domain></domstatus>");
+	cr_assert_eq(parse_status(xml, 7, &status), 0);
+	cr_expect_lt(strlen(status.labels), KA_LABELS_MAX);
+	cr_expect_null(strstr(status.labels, "no"));
+	cr_expect_not_null(strstr(status.labels, "many006="));
+	cr_expect_eq(status.labels[strlen(status.labels) - 1], '\n');
+	free(xml);
+}
+
 Test(libvirt, names_deeper_down_are_not_the_domains)
 {
 	struct libvirt_status status;
@@ -441,6 +496,43 @@ Test(identity, proxmox_is_confirmed_by_its_cgroup)
 	EXPECT_INFO(identify(7), "mail", "proxmox", "cmdline", "high");
 }
 
+Test(identity, proxmox_has_tags)
+{
+	struct ka_vm_info info;
+
+	put("proc/7/cmdline", BYTES("kvm\0-id\0""104\0-name\0mail\0-smp\0""1\0-nodefaults\0"
+				    "-pidfile\0/var/run/qemu-server/104.pid"));
+	put_text("root/etc/pve/nodes/pve1/qemu-server/104.conf",
+		 "#tags: comment\nboot: order=scsi0\ncores: 4\nmemory: 2048\nname: mail\n"
+		 "ostype: l26\nscsi0: local-lvm:vm-104-disk-0,size=32G\n"
+		 "smbios1: uuid=" UUID "\ntags: prod;v1.2,web\n\n[before-upgrade]\n"
+		 "tags: old\n");
+	cr_assert_eq(symlink("nodes/pve1/qemu-server", in_tree("root/etc/pve/qemu-server")), 0);
+	put_text("proc/7/cgroup", "0::/qemu.slice/1040.scope\n");
+	info = identify(7);
+	cr_expect_str_eq(info.labels, "", "of a number that a VMM made up");
+	put_text("proc/7/cgroup", "0::/qemu.slice/104.scope\n");
+	info = identify(7);
+	cr_expect_str_eq(info.labels, "tags=;prod;v1.2;web;\n");
+}
+
+Test(identity, only_whole_tags)
+{
+	char labels[KA_LABELS_MAX] = "", line[4096] = "tags: a;;b , c";
+
+	labels_add_proxmox(labels, line, strlen(line));
+	cr_expect_str_eq(labels, "tags=;a;b;c;\n");
+	labels[0] = '\0';
+	snprintf(line, sizeof(line), "tags:%0300d;b;%0249d;c;d", 1, 2);
+	labels_add_proxmox(labels, line, strlen(line));
+	cr_expect_str_eq(labels + strlen(labels) - 4, ";c;\n");
+	labels[0] = '\0';
+	labels_add_proxmox(labels, BYTES("x: y\n[snapshot]\ntags: no"));
+	labels_add_proxmox(labels, BYTES("tags:"));
+	labels_add_proxmox(labels, BYTES("tags: ;;"));
+	cr_expect_str_eq(labels, "");
+}
+
 /* A process in a pod: another mount namespace, our user namespace, pid 77 in its own. */
 static void put_pod(void)
 {
@@ -457,8 +549,10 @@ Test(identity, pod_is_read_with_the_pid_it_knows)
 	put_pod();
 	put_text("proc/7/root/run/libvirt/qemu/run/ns_vmi.xml", STATUS("7", "<name>no</name>"));
 	put_text("proc/7/root/var/run/libvirt/qemu/ns_vmi.xml", STATUS("77", "<name>ns_vmi</name>"
-		"<metadata><kubevirt xmlns='http://kubevirt.io'/></metadata>"));
+		"<metadata><kubevirt xmlns='http://kubevirt.io'><uid>9f0c</uid></kubevirt></metadata>"));
 	EXPECT_INFO(identify(7), "ns_vmi", "kubevirt", "pod-libvirt-status-xml", "medium");
+	cr_expect_str_eq(identify(7).labels, "kubevirt/uid=9f0c\nkubevirt/namespace=ns\n"
+					     "kubevirt/name=vmi\n");
 }
 
 Test(identity, pod_links_do_not_lead_out_of_it)

@@ -12,10 +12,12 @@
 #include <unistd.h>
 
 #include "cmdline.h"
+#include "file.h"
 #include "identity.h"
+#include "labels.h"
 #include "libvirt.h"
 
-enum { CMDLINE_MAX = 1 << 20, PROC_TEXT_MAX = 16384 };
+enum { CMDLINE_MAX = 1 << 20, PROC_TEXT_MAX = 16384, PROXMOX_MAX = 1 << 20 };
 
 /* Reads at most `max` bytes of /proc/PID/FILE; *ret_text, terminated, is the caller's. */
 static int proc_read(const char *proc, pid_t pid, const char *file, size_t max, char **ret_text,
@@ -100,6 +102,17 @@ static int status_below(const char *root, pid_t pid, const char *name,
 	return err;
 }
 
+/* KubeVirt calls the domain NAMESPACE_NAME, of which neither holds a "_". */
+static void add_kubevirt(struct ka_vm_info *info)
+{
+	const char *name = strchr(info->name, '_');
+
+	if (!name)
+		return;
+	labels_add(info->labels, "kubevirt/namespace", info->name, name - info->name);
+	labels_add(info->labels, "kubevirt/name", name + 1, strlen(name + 1));
+}
+
 static void take_status(struct ka_vm_info *info, const struct libvirt_status *status,
 			const char *source, const char *confidence)
 {
@@ -112,6 +125,9 @@ static void take_status(struct ka_vm_info *info, const struct libvirt_status *st
 	if (strcmp(status->manager, "libvirt") ||
 	    (strcmp(info->manager, "openstack") && strcmp(info->manager, "kubevirt")))
 		strcpy(info->manager, status->manager);
+	memcpy(info->labels, status->labels, sizeof(info->labels));
+	if (!strcmp(info->manager, "kubevirt"))
+		add_kubevirt(info);
 	strcpy(info->id_source, source);
 	strcpy(info->id_confidence, confidence);
 }
@@ -137,18 +153,39 @@ static bool ask_libvirt(const char *proc, const char *root, pid_t pid, const cha
 }
 
 /* A VMM can write over its arguments, but not leave its cgroup unless it is root. */
-static void confirm_proxmox(const char *proc, pid_t pid, const char *vmid, struct ka_vm_info *info)
+static bool confirm_proxmox(const char *proc, pid_t pid, const char *vmid)
 {
 	char want[48], *text, *found;
 	size_t len;
+	bool same;
 
 	if (proc_read(proc, pid, "cgroup", PROC_TEXT_MAX, &text, &len))
-		return;
+		return false;
 	snprintf(want, sizeof(want), "/qemu.slice/%s.scope", vmid);
 	found = strstr(text, want);
-	if (found && (found[strlen(want)] == '\n' || !found[strlen(want)]))
-		strcpy(info->id_confidence, "high");
+	same = found && (found[strlen(want)] == '\n' || !found[strlen(want)]);
 	free(text);
+	return same;
+}
+
+static void read_proxmox(const char *root, const char *vmid, struct ka_vm_info *info)
+{
+	int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC), fd;
+	char path[64], *bytes;
+	size_t len;
+
+	if (root_fd < 0)
+		return;
+	snprintf(path, sizeof(path), "/etc/pve/qemu-server/%s.conf", vmid);
+	fd = file_open_regular(root_fd, path, PROXMOX_MAX);
+	close(root_fd);
+	if (fd < 0)
+		return;
+	if (!file_read(fd, &bytes, &len)) {
+		labels_add_proxmox(info->labels, bytes, len);
+		free(bytes);
+	}
+	close(fd);
 }
 
 static void take_cmdline(const struct cmdline_facts *facts, pid_t pid, struct ka_vm_info *info)
@@ -162,6 +199,7 @@ static void take_cmdline(const struct cmdline_facts *facts, pid_t pid, struct ka
 	strcpy(info->uuid, facts->uuid);
 	snprintf(info->hypervisor, sizeof(info->hypervisor), "%s", facts->hypervisor);
 	snprintf(info->manager, sizeof(info->manager), "%s", facts->manager);
+	info->labels[0] = '\0';
 	strcpy(info->id_source, known ? "cmdline" : "pid");
 	strcpy(info->id_confidence, known ? "medium" : "low");
 }
@@ -178,8 +216,11 @@ int identity_read_at(const char *proc, const char *root, pid_t pid, struct ka_vm
 	cmdline_parse(bytes ? bytes : "", len, &facts);
 	free(bytes);
 	take_cmdline(&facts, pid, info);
-	if (!ask_libvirt(proc, root, pid, facts.name, info) && *facts.vmid)
-		confirm_proxmox(proc, pid, facts.vmid, info);
+	if (ask_libvirt(proc, root, pid, facts.name, info) || !*facts.vmid ||
+	    !confirm_proxmox(proc, pid, facts.vmid))
+		return 0;
+	strcpy(info->id_confidence, "high");
+	read_proxmox(root, facts.vmid, info);
 	return 0;
 }
 

@@ -8,7 +8,7 @@
 #include "kvmaccess.h"
 
 /*
- * Fills name, uuid, hypervisor, manager, id_source and id_confidence of the VM of process `pid`,
+ * Fills name, uuid, hypervisor, manager, labels, id_source and id_confidence of the VM of `pid`,
  * and nothing else. That the process has a VM is the caller's knowledge: nothing here decides it.
  * What cannot be read is left out ("pid-N", "", "unknown", "none"). Errors: -ESRCH, -ENOMEM.
  */

@@ -5,21 +5,21 @@
 #include <errno.h>
 #include <expat.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "file.h"
+#include "labels.h"
 #include "libvirt.h"
 #include "text.h"
 
 enum {
 	FILES_MAX = 4096,   /* tried in one directory */
 	VALUE_MAX = 512,
+	PATH_TEXT_MAX = 96,
 	CHUNK = 8192,
 };
 
@@ -35,7 +35,11 @@ struct status_parser {
 	bool in_domain, done;
 	char *value;              /* takes the text now, or NULL */
 	size_t value_len;
-	char name[VALUE_MAX], uuid[VALUE_MAX];
+	char name[VALUE_MAX], uuid[VALUE_MAX], text[VALUE_MAX];
+	bool in_metadata;
+	char path[PATH_TEXT_MAX]; /* of the element of the metadata, without namespaces */
+	unsigned int too_deep;    /* elements open that it has no room for */
+	char labels[KA_LABELS_MAX];
 	bool have_name, have_uuid;
 	const char *manager;
 	int error;
@@ -58,6 +62,59 @@ static bool pid_matches(const char **attributes, pid_t pid)
 	return false;
 }
 
+static const char *local_name(const char *name)
+{
+	const char *at = strrchr(name, SEPARATOR);
+
+	return at ? at + 1 : name;
+}
+
+/*
+ * Every text and attribute of the metadata is a label, by its path: instance/owner/project and
+ * instance/owner/project/@uuid of OpenStack's.
+ */
+static void metadata_start(struct status_parser *p, const char *element, const char **attributes)
+{
+	size_t used = strlen(p->path);
+	char key[PATH_TEXT_MAX * 2];
+
+	element = local_name(element);
+	if (p->too_deep || used + strlen(element) + 2 > sizeof(p->path)) {
+		p->too_deep++;
+		return;
+	}
+	sprintf(p->path + used, "%s%s", used ? "/" : "", element);
+	for (; attributes[0]; attributes += 2) {
+		int len = snprintf(key, sizeof(key), "%s/@%s", p->path, local_name(attributes[0]));
+
+		if (len < (int)sizeof(key))
+			labels_add(p->labels, key, attributes[1], strlen(attributes[1]));
+	}
+	p->text[0] = '\0';
+	p->value = p->text;
+}
+
+static void metadata_end(struct status_parser *p)
+{
+	char *last = strrchr(p->path, '/');
+
+	if (p->too_deep) {
+		p->too_deep--;
+		return;
+	}
+	if (p->value == p->text)
+		labels_add(p->labels, p->path, p->text, strlen(p->text));
+	*(last ? last : p->path) = '\0';
+}
+
+static void note_manager(struct status_parser *p, const char *element)
+{
+	if (!strncmp(element, NOVA_PREFIX, strlen(NOVA_PREFIX)))
+		p->manager = "openstack";
+	else if (!strncmp(element, KUBEVIRT_URI "\n", strlen(KUBEVIRT_URI "\n")))
+		p->manager = "kubevirt";
+}
+
 static void on_start(void *ctx, const char *element, const char **attributes)
 {
 	struct status_parser *p = ctx;
@@ -77,10 +134,12 @@ static void on_start(void *ctx, const char *element, const char **attributes)
 		p->value = p->name, p->have_name = true;
 	else if (p->depth == 3 && !strcmp(element, "uuid") && !p->have_uuid)
 		p->value = p->uuid, p->have_uuid = true;
-	else if (!strncmp(element, NOVA_PREFIX, strlen(NOVA_PREFIX)))
-		p->manager = "openstack";
-	else if (!strncmp(element, KUBEVIRT_URI "\n", strlen(KUBEVIRT_URI "\n")))
-		p->manager = "kubevirt";
+	else if (p->depth == 3)
+		p->in_metadata = !strcmp(element, "metadata");
+	else
+		note_manager(p, element);
+	if (p->depth > 3 && p->in_metadata)
+		metadata_start(p, element, attributes);
 }
 
 static void on_end(void *ctx, const char *element)
@@ -88,6 +147,10 @@ static void on_end(void *ctx, const char *element)
 	struct status_parser *p = ctx;
 
 	(void)element;
+	if (p->depth > 3 && p->in_metadata)
+		metadata_end(p);
+	else if (p->depth == 3)
+		p->in_metadata = false;
 	p->value = NULL;
 	p->depth--;
 	if (p->depth == 1 && p->in_domain) {
@@ -144,6 +207,7 @@ static int status_parser_take(const struct status_parser *p, struct libvirt_stat
 
 	text_printable(p->name, strlen(p->name), status.name, sizeof(status.name));
 	text_uuid(p->uuid, strlen(p->uuid), status.uuid);
+	memcpy(status.labels, p->labels, sizeof(status.labels));
 	if (!*status.name && !*status.uuid)
 		return -EBADMSG;
 	*ret_status = status;
@@ -193,36 +257,6 @@ static int status_read(int fd, pid_t pid, struct libvirt_status *ret_status)
 	return err;
 }
 
-static int open_in_root(int root_fd, const char *path, int flags)
-{
-	struct open_how how = {
-		.flags = flags | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-	int fd = syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
-
-	return fd < 0 ? -errno : fd;
-}
-
-/* Opened in two steps, so that a pipe or a device that lies there is not touched. */
-static int open_regular(int root_fd, const char *path)
-{
-	int fd = open_in_root(root_fd, path, O_PATH), real = -ENOENT;
-	char link[40];
-	struct stat st;
-
-	if (fd < 0)
-		return fd;
-	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size <= LIBVIRT_STATUS_MAX) {
-		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-		real = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-		if (real < 0)
-			real = -errno;
-	}
-	close(fd);
-	return real;
-}
-
 static int status_try(int root_fd, const char *folder, const char *file, pid_t pid,
 		      struct libvirt_status *ret_status)
 {
@@ -231,7 +265,7 @@ static int status_try(int root_fd, const char *folder, const char *file, pid_t p
 
 	if (snprintf(path, sizeof(path), "%s/%s", folder, file) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
-	fd = open_regular(root_fd, path);
+	fd = file_open_regular(root_fd, path, LIBVIRT_STATUS_MAX);
 	if (fd < 0)
 		return fd;
 	err = status_read(fd, pid, ret_status);
@@ -242,7 +276,7 @@ static int status_try(int root_fd, const char *folder, const char *file, pid_t p
 static int status_search(int root_fd, const char *folder, pid_t pid,
 			 struct libvirt_status *ret_status)
 {
-	int fd = open_in_root(root_fd, folder, O_RDONLY | O_DIRECTORY), err = -ENOENT;
+	int fd = file_open_in(root_fd, folder, O_RDONLY | O_DIRECTORY), err = -ENOENT;
 	struct dirent *entry;
 	DIR *dir;
 

@@ -12,6 +12,7 @@ struct libvirt_status {
 	char name[KA_NAME_MAX];  /* printable; "" where there is none */
 	char uuid[KA_UUID_MAX];
 	const char *manager;     /* static: "libvirt" or what stands above it */
+	char labels[KA_LABELS_MAX]; /* of its metadata, as ka_vm_info has them */
 };
 
 enum { LIBVIRT_STATUS_MAX = 1 << 20 };

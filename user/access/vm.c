@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "bpf/snapshot.skel.h"
+#include "identity.h"
 #include "requests.h"
 #include "vm.h"
 #include "vmx.h"
@@ -248,6 +249,17 @@ void ka_close(struct ka_vm *vm)
 const struct ka_vm_info *ka_vm_info(const struct ka_vm *vm)
 {
 	return vm->vm ? &vm->vm->info : &vm->info;
+}
+
+int ka_vm_relabel(struct ka_vm *vm)
+{
+	struct ka_vm_info info = *ka_vm_info(vm);
+
+	if (!vm->vm || identity_read(info.pid, &info))
+		return -EOWNERDEAD;
+	/* Who it is stays. */
+	memcpy(vm->vm->info.labels, info.labels, sizeof(info.labels));
+	return 0;
 }
 
 int ka_vm_memslots(struct ka_vm *vm, const struct ka_memslot **ret_slots, size_t *ret_count)

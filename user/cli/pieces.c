@@ -2,16 +2,18 @@
 /* Pieces that the results of several commands are made of. */
 #include <errno.h>
 
+#include "../monitor/event.h"
 #include "cli.h"
 
 json_t *cli_vm_json(const struct ka_vm_info *info)
 {
-	return json_pack("{s:s, s:s, s:i, s:o, s:i, s:I, s:s, s:s, s:s, s:s}",
+	return json_pack("{s:s, s:s, s:i, s:o, s:i, s:I, s:s, s:s, s:s, s:s, s:o}",
 			 "name", info->name, "uuid", info->uuid, "pid", (int)info->pid,
 			 "start_ticks", json_sprintf("%llu", (unsigned long long)info->start_ticks),
 			 "vcpus", (int)info->vcpus, "memory_bytes", (json_int_t)info->memory_bytes,
 			 "hypervisor", info->hypervisor, "manager", info->manager,
-			 "id_source", info->id_source, "id_confidence", info->id_confidence);
+			 "id_source", info->id_source, "id_confidence", info->id_confidence,
+			 "labels", event_labels(info->labels));
 }
 
 json_t *cli_result(struct cli *cli, const struct layout *layout)

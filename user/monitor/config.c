@@ -274,6 +274,10 @@ static int validate_policies(const struct validation *v, const struct config *co
 		const struct config_policy *policy = &config->policies[i];
 
 		r = validate_duration(v, "interval", policy->interval);
+		for (unsigned int j = 0; !r && j < policy->labels.count; j++)
+			if (!strchr(policy->labels.items[j], '='))
+				r = complain(v->error, v->file, "labels", policy->labels.items[j],
+					     "must be KEY=PATTERN");
 		for (unsigned int j = 0; !r && j < policy->action_count; j++)
 			r = validate_action(v, &policy->actions[j]);
 	}

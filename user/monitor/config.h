@@ -100,6 +100,7 @@ struct config_action {
 
 struct config_policy {
 	struct config_strings vms; /* none: all */
+	struct config_strings labels; /* patterns of KEY=VALUE; none: all */
 	char *interval;
 	struct config_strings allow_modules; /* patterns of names: may have hooks */
 	struct config_checks checks;

@@ -193,6 +193,7 @@ static const cyaml_schema_value_t action = {
 
 static const cyaml_schema_field_t policy_fields[] = {
 	STRINGS(struct config_policy, vms),
+	STRINGS(struct config_policy, labels),
 	TEXT_OPTIONAL(struct config_policy, interval),
 	STRINGS(struct config_policy, allow_modules),
 	CYAML_FIELD_MAPPING("checks", CYAML_FLAG_OPTIONAL, struct config_policy, checks,

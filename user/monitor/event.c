@@ -63,6 +63,20 @@ json_t *event_string(const char *text)
 	return json_string(clean);
 }
 
+json_t *event_labels(const char *labels)
+{
+	json_t *json = json_object();
+	const char *end, *value;
+
+	for (; (end = strchr(labels, '\n')); labels = end + 1) {
+		value = memchr(labels, '=', end - labels);
+		if (value)
+			json_object_setn_new(json, labels, value - labels,
+					     json_stringn(value + 1, end - value - 1));
+	}
+	return json;
+}
+
 json_t *event_hex(uint64_t value)
 {
 	char buf[TEXT_HEX_MAX];

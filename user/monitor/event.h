@@ -42,6 +42,8 @@ int event_emit(struct event_stream *stream, json_t *event);
 
 /* A string that may come from a guest or VMM: cleaned, at most 256 bytes. */
 json_t *event_string(const char *text);
+/* Those of a VM as an object; `labels` as ka_vm_info has them. */
+json_t *event_labels(const char *labels);
 json_t *event_hex(uint64_t value);
 json_t *event_time(uint64_t real_ns);
 

@@ -64,6 +64,12 @@ int guest_new(const struct watch *watch, struct ka_vm *vm, struct guest **ret_gu
 	return 0;
 }
 
+void guest_relabel(struct guest *guest)
+{
+	if (!ka_vm_relabel(guest->vm))
+		memcpy(guest->info.labels, ka_vm_info(guest->vm)->labels, KA_LABELS_MAX);
+}
+
 void guest_configure(struct guest *guest)
 {
 	const struct policy before = guest->policy;

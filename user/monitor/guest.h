@@ -237,6 +237,8 @@ struct guest {
 /* Takes the VM over, also on failure. */
 int guest_new(const struct watch *watch, struct ka_vm *vm, struct guest **ret_guest);
 void guest_free(struct guest *guest);
+/* Reads its labels anew, by which policies may go. */
+void guest_relabel(struct guest *guest);
 /* Takes its policy from watch->config anew. */
 void guest_configure(struct guest *guest);
 

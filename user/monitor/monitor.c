@@ -634,6 +634,7 @@ static void guests_select(struct monitor *monitor)
 	for (size_t i = monitor->count; i-- > 0;) {
 		struct guest *guest = monitor->guests[i];
 
+		guest_relabel(guest);
 		if (options_select(monitor->options, &guest->info))
 			guest_configure(guest);
 		else

@@ -5,6 +5,7 @@
 #include "duration.h"
 
 #include <fnmatch.h>
+#include <string.h>
 
 bool patterns_match(const struct config_strings *patterns, const struct ka_vm_info *info)
 {
@@ -15,12 +16,39 @@ bool patterns_match(const struct config_strings *patterns, const struct ka_vm_in
 	return false;
 }
 
+static bool label_matches(const char *pattern, const char *labels)
+{
+	char label[KA_LABELS_MAX];
+	const char *end;
+
+	for (; (end = strchr(labels, '\n')); labels = end + 1) {
+		memcpy(label, labels, end - labels);
+		label[end - labels] = '\0';
+		if (!fnmatch(pattern, label, 0))
+			return true;
+	}
+	return false;
+}
+
+static bool labels_match(const struct config_strings *patterns, const struct ka_vm_info *info)
+{
+	for (unsigned int i = 0; i < patterns->count; i++)
+		if (label_matches(patterns->items[i], info->labels))
+			return true;
+	return false;
+}
+
+static bool policy_fits(const struct config_policy *policy, const struct ka_vm_info *info)
+{
+	return (!policy->vms.count || patterns_match(&policy->vms, info)) &&
+	       (!policy->labels.count || labels_match(&policy->labels, info));
+}
+
 static const struct config_policy *config_policy_find(const struct config *config,
 						      const struct ka_vm_info *info)
 {
 	for (unsigned int i = 0; config && i < config->policy_count; i++)
-		if (!config->policies[i].vms.count ||
-		    patterns_match(&config->policies[i].vms, info))
+		if (policy_fits(&config->policies[i], info))
 			return &config->policies[i];
 	return NULL;
 }

@@ -37,7 +37,7 @@ json_t *report_vm(const struct guest *guest)
 		set(vm, "kernel", event_string(guest->kernel.release));
 	if (guest->kernel.build_id[0])
 		set(vm, "build_id", event_string(guest->kernel.build_id));
-	set(vm, "labels", json_object());
+	set(vm, "labels", event_labels(info->labels));
 	return vm;
 }
 
