@@ -553,6 +553,8 @@ const char *ka_served_name(enum ka_served served);
 
 /* ---- symbols ------------------------------------------------------------------------------- */
 
+enum { KA_BUILD_ID_MAX = 41 }; /* lower-case hex, and NUL */
+
 /*
  * Loads the symbols of a kernel: a vendor's vmlinuz as packaged, a vmlinux with a symbol table or
  * kallsyms inside, System.map, or the text of /proc/kallsyms; told apart by content. Blocks on the
@@ -578,6 +580,13 @@ int ka_symbols_load(const char *path, struct ka_symbols **ret_symbols);
  * -ENODATA, no Linux kernel found, or a 32-bit one.
  */
 int ka_symbols_from_guest(struct ka_vm *vm, struct ka_symbols **ret_symbols);
+/*
+ * Which build the guest's kernel says that it is, by the same page and nothing else: for whoever has
+ * the symbols of that build already. The guest's word until ka_kernel_find() agrees with them.
+ * Blocks as long for the page, and parses nothing. Errors as above; -ENODATA also of a kernel whose
+ * page names no build (before 5.10).
+ */
+int ka_build_id_from_guest(struct ka_vm *vm, char ret_build_id[static KA_BUILD_ID_MAX]);
 void ka_symbols_free(struct ka_symbols *symbols);
 /* One sentence for what ka_symbols_load() returned. */
 const char *ka_symbols_error(int err);
@@ -618,7 +627,8 @@ size_t ka_symbols_compare(const struct ka_symbols *symbols, const struct ka_symb
  */
 struct ka_kernel {
 	const struct ka_symbols *symbols;
-	char build_id[41];       /* lower-case hex, read from guest memory; "" if not known */
+	/* Lower-case hex, read from guest memory; "" if not known. */
+	char build_id[KA_BUILD_ID_MAX];
 	char release[65];
 	uint64_t slide;          /* add to a link-time address (KASLR) */
 	uint64_t base;           /* GVA of _text */
@@ -982,6 +992,14 @@ int ka_reference_derive(const char *path, struct ka_reference **ret_reference);
 int ka_reference_create(const char *build_id, const char *release,
 			const struct ka_section *sections, size_t count,
 			struct ka_reference **ret_reference);
+/*
+ * The name of the part that holds the symbols. With it alone a reference can be made that finds its
+ * kernel, at a fraction of the cost; ka_reference_add() copies to it what was left out. -EBADMSG:
+ * too many parts, or one that it has.
+ */
+#define KA_SECTION_SYMBOLS "symbols"
+int ka_reference_add(struct ka_reference *reference, const struct ka_section *sections,
+		     size_t count);
 void ka_reference_free(struct ka_reference *reference);
 /* All of it lives as long as the reference. */
 const char *ka_reference_build_id(const struct ka_reference *reference);

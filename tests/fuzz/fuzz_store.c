@@ -179,6 +179,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	CHECK(r == -ENOENT || (!r && view.pages <= VIEW_PAGES));
 	r = store_reference_load(store, build_id, &reference);
 	CHECK(r <= 0 && !r == !!reference);
+	if (reference)
+		CHECK(store_reference_complete(store, reference) <= 0);
 	ka_reference_free(reference);
 	r = store_modules_count(store, build_id, &modules);
 	CHECK(r <= 0 && (r || modules >= 0));

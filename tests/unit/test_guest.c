@@ -68,6 +68,7 @@
 #define guest_settled tested_guest_settled
 #define guest_judge_audit tested_guest_judge_audit
 #define guest_judge_symbols tested_guest_judge_symbols
+#define guest_cover_first tested_guest_cover_first
 #define audits tested_audits
 #define guest_tracking_stopped tested_guest_tracking_stopped
 #define guest_write tested_guest_write
@@ -100,6 +101,7 @@ static int fake_translate(struct ka_vm *vm, const struct ka_paging *paging, uint
 static int fake_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *symbols, size_t count,
 			    struct ka_kernel *ret_kernel);
 static int fake_symbols_from_guest(struct ka_vm *vm, struct ka_symbols **ret_symbols);
+static int fake_build_id_from_guest(struct ka_vm *vm, char ret_build_id[static KA_BUILD_ID_MAX]);
 static int fake_types_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel,
 				 struct ka_types **ret_types);
 static int fake_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, const char *name,
@@ -125,6 +127,7 @@ static int fake_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max
 #define ka_translate(vm, paging, gva, translation) fake_translate(vm, paging, gva, translation)
 #define ka_kernel_find(vm, symbols, count, kernel) fake_kernel_find(vm, symbols, count, kernel)
 #define ka_symbols_from_guest(vm, symbols) fake_symbols_from_guest(vm, symbols)
+#define ka_build_id_from_guest(vm, build_id) fake_build_id_from_guest(vm, build_id)
 #define ka_types_from_guest(vm, kernel, types) fake_types_from_guest(vm, kernel, types)
 #define ka_tracing_layout_new(kernel, types, layout) ((void)(types), -ENODATA)
 #define ka_symbol_read(vm, kernel, name, buf, len) fake_symbol_read(vm, kernel, name, buf, len)
@@ -193,6 +196,7 @@ static struct fake {
 	bool tells_symbols;    /* its memory holds those of its kernel */
 	bool lies;	       /* about one of them */
 	unsigned int searches; /* of its memory */
+	bool searched_before_baseline;
 	char build_id[41];
 	struct remap remap[REMAPS];
 	size_t remaps;
@@ -325,14 +329,25 @@ static int fake_kernel_find(struct ka_vm *vm, const struct ka_symbols *const *sy
 }
 
 static void symbols_make(struct ka_symbols **ret_symbols, bool lying);
+static struct guest *guest;
 
 static int fake_symbols_from_guest(struct ka_vm *vm, struct ka_symbols **ret_symbols)
 {
 	(void)vm;
 	fake.searches++;
+	fake.searched_before_baseline |= !guest->baseline_id[0];
 	if (!fake.tells_symbols)
 		return -ENODATA;
 	symbols_make(ret_symbols, fake.lies);
+	return 0;
+}
+
+static int fake_build_id_from_guest(struct ka_vm *vm, char ret_build_id[static KA_BUILD_ID_MAX])
+{
+	(void)vm;
+	if (!fake.tells_symbols)
+		return -ENODATA;
+	strcpy(ret_build_id, fake.build_id);
 	return 0;
 }
 
@@ -1548,6 +1563,30 @@ GUEST_TEST(text_that_was_changed_before_it_was_seen_is_told)
 	page(P_TEXT)[0x1044] = text_byte;
 	cycles(2);
 	cr_assert_eq(events_of("integrity.restored"), 1);
+}
+
+/* The build that its memory names leads to the reference; its symbols are only compared, later. */
+GUEST_TEST(reference_is_found_without_reading_the_symbols)
+{
+	fake.tells_symbols = true;
+	watch.symbols_count = 0;
+	text_known();
+	cycles(3);
+	cr_assert_eq(guest->phase, GUEST_WATCHED);
+	cr_assert_str_eq(text_at(last_event("baseline.recorded", 0), "baseline", "symbols"),
+			 "reference");
+	cr_assert_eq(fake.searches, 1);
+	cr_assert_not(fake.searched_before_baseline);
+}
+
+GUEST_TEST(guest_that_stands_still_is_looked_at_again_before_its_turn)
+{
+	cycles(1);
+	cr_assert_gt(guest->soon_ns, 0);
+	cr_assert_leq(guest->soon_ns, clock_mono() + STILL_SPACING_MS * NS_PER_MS);
+	cycles(2);
+	cr_assert_eq(guest->phase, GUEST_WATCHED);
+	cr_assert_eq(guest->soon_ns, 0);
 }
 
 /* The kernel itself has one wherever it patches, for a moment. */

@@ -134,12 +134,14 @@ static void reference_is_whole(struct store *from)
 	size_t count;
 
 	cr_assert_eq(store_reference_load(from, build_id, &reference), 0);
+	cr_expect_eq(ka_symbols_count(ka_reference_symbols(reference)), 2);
+	cr_assert_eq(store_reference_complete(from, reference), 0);
 	parts = ka_reference_sections(reference, &count);
 	cr_assert_eq(count, 2);
-	cr_expect_str_eq(parts[0].name, ".text");
-	cr_expect_eq(parts[0].address, 0xffffffff81000000);
-	cr_expect_eq(parts[0].len, 3);
-	cr_expect_eq(parts[0].bytes[1], 0xc3);
+	cr_expect_str_eq(parts[1].name, ".text");
+	cr_expect_eq(parts[1].address, 0xffffffff81000000);
+	cr_expect_eq(parts[1].len, 3);
+	cr_expect_eq(parts[1].bytes[1], 0xc3);
 	cr_expect_str_eq(ka_reference_release(reference), "6.1.0-1-amd64");
 	ka_reference_free(reference);
 }
@@ -154,6 +156,17 @@ Test(store, references_come_back)
 	cr_expect_eq(store_reference_load(store, "unknown", &reference), -ENOENT);
 }
 
+static int complete_reference(void)
+{
+	struct ka_reference *reference = NULL;
+	int r = store_reference_load(store, build_id, &reference);
+
+	cr_assert_eq(r, 0);
+	r = store_reference_complete(store, reference);
+	ka_reference_free(reference);
+	return r;
+}
+
 Test(store, a_part_that_was_altered_is_refused)
 {
 	struct ka_reference *reference;
@@ -163,8 +176,10 @@ Test(store, a_part_that_was_altered_is_refused)
 	store = NULL;
 	sql("UPDATE section SET digest = '00' WHERE name = '.text'");
 	cr_assert_eq(reopen(), 0, "%s", error);
-	cr_expect_eq(store_reference_load(store, build_id, &reference), -EBADMSG);
+	cr_expect_eq(complete_reference(), -EBADMSG);
 	sql("UPDATE section SET zstd = x'00' WHERE name = '.text'");
+	cr_expect_eq(complete_reference(), -EBADMSG);
+	sql("UPDATE section SET digest = '00' WHERE name = 'symbols'");
 	cr_expect_eq(store_reference_load(store, build_id, &reference), -EBADMSG);
 	sql("UPDATE section SET size = -1 WHERE name = '.text'");
 	cr_expect_eq(reopen(), -EBADMSG);

@@ -7,6 +7,7 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,7 @@ struct guest_search {
 	uint64_t text; /* the lowest entry point that agrees with it */
 	unsigned int loads;
 	struct ka_symbols *symbols;
+	char *build_id; /* is all that is wanted, where not NULL */
 };
 
 static void freep(void *pointer)
@@ -317,6 +319,15 @@ static int symbols_load(struct guest_search *search, const struct vmcoreinfo *in
 	return 0;
 }
 
+static int build_id_take(struct guest_search *search, const struct vmcoreinfo *info)
+{
+	if (!info->has_build_id)
+		return -ENODATA;
+	for (size_t i = 0; i < VMCOREINFO_BUILD_ID; i++)
+		sprintf(search->build_id + 2 * i, "%02x", info->build_id[i]);
+	return 0;
+}
+
 /* A page that begins as vmcoreinfo does; others may follow. */
 static int page_found(void *ctx, uint64_t gpa)
 {
@@ -331,14 +342,34 @@ static int page_found(void *ctx, uint64_t gpa)
 		return -ENODATA;
 	if (search->loads++ == LOADS_MAX)
 		return -EBADMSG;
-	err = symbols_load(search, &info, gpa);
+	err = search->build_id ? build_id_take(search, &info) : symbols_load(search, &info, gpa);
+	if (!err)
+		search->vm->vmcoreinfo = gpa;
 	return err && err != -EOWNERDEAD && err != -ENOMEM ? -ENODATA : err;
 }
 
-static int search_vcpu(struct guest_search *search)
+/* First where it was the last time. */
+static int info_search(struct guest_search *search)
 {
-	int err = pagesearch(search->vm, image_gpa(search, search->text), VMCOREINFO_MAGIC,
-			     page_found, search);
+	int err = -ENODATA;
+
+	if (search->vm->vmcoreinfo)
+		err = page_found(search, search->vm->vmcoreinfo);
+	return err != -ENODATA ? err
+			       : pagesearch(search->vm, image_gpa(search, search->text),
+					    VMCOREINFO_MAGIC, page_found, search);
+}
+
+static int build_id_search(struct guest_search *search)
+{
+	int err = info_search(search);
+
+	return err == -EBADMSG ? -ENODATA : err;
+}
+
+static int symbols_search(struct guest_search *search)
+{
+	int err = info_search(search);
 
 	/* A kernel that boots makes its text only after it has its entry points. */
 	if (err == -ENODATA && ++search->vm->searches < SEARCHES_PATIENT)
@@ -352,7 +383,9 @@ static int search_vcpu(struct guest_search *search)
 	return -ENODATA;
 }
 
-int ka_symbols_from_guest(struct ka_vm *vm, struct ka_symbols **ret_symbols)
+/* By each vCPU's text: all lead to the same, unless one was led elsewhere. */
+static int search_all(struct ka_vm *vm, int (*look)(struct guest_search *search),
+		      struct guest_search *ret_search)
 {
 	struct ka_registers registers[KERNEL_VCPUS_MAX];
 	int64_t searched = INT64_MIN;
@@ -364,22 +397,44 @@ int ka_symbols_from_guest(struct ka_vm *vm, struct ka_symbols **ret_symbols)
 		return err;
 	for (size_t i = 0; i < vcpus; i++) {
 		struct kernel_evidence evidence;
-		struct guest_search search = { .vm = vm, .evidence = &evidence };
+		struct guest_search search = { .vm = vm,
+					       .evidence = &evidence,
+					       .build_id = ret_search->build_id };
 
 		err = kernel_gather(vm, &registers[i], &evidence);
 		if (err == -EAGAIN)
 			continue;
 		last = -ENODATA;
-		/* All vCPUs lead to the same text, unless one was led elsewhere. */
 		if (err || !ka_long_mode(&registers[i]) || text_find(&search) ||
 		    search.phys_base == searched)
 			continue;
 		searched = search.phys_base;
-		err = search_vcpu(&search);
+		err = look(&search);
 		if (!err)
-			*ret_symbols = search.symbols;
+			ret_search->symbols = search.symbols;
 		if (err != -ENODATA)
 			return err;
 	}
 	return last;
+}
+
+int ka_symbols_from_guest(struct ka_vm *vm, struct ka_symbols **ret_symbols)
+{
+	struct guest_search search = { 0 };
+	int err = search_all(vm, symbols_search, &search);
+
+	if (!err)
+		*ret_symbols = search.symbols;
+	return err;
+}
+
+int ka_build_id_from_guest(struct ka_vm *vm, char ret_build_id[static KA_BUILD_ID_MAX])
+{
+	char build_id[KA_BUILD_ID_MAX] = "";
+	struct guest_search search = { .build_id = build_id };
+	int err = search_all(vm, build_id_search, &search);
+
+	if (!err)
+		strcpy(ret_build_id, build_id);
+	return err;
 }

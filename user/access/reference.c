@@ -267,7 +267,7 @@ static int add_symbols(struct ka_reference *reference)
 								    : "%08llx %c %s\n",
 			       (unsigned long long)entry.addr, entry.type, entry.name);
 	}
-	return reference_adopt(reference, REFERENCE_SYMBOLS, 0, (uint8_t *)text, len);
+	return reference_adopt(reference, KA_SECTION_SYMBOLS, 0, (uint8_t *)text, len);
 }
 
 static int load_symbols(const struct vmlinux *image, struct ka_symbols **ret_symbols)
@@ -337,7 +337,7 @@ static int build_id_parse(const char *hex, uint8_t *ret_bytes)
 
 static int parse_symbols(struct ka_reference *reference)
 {
-	const struct ka_section *text = reference_find(reference, REFERENCE_SYMBOLS);
+	const struct ka_section *text = reference_find(reference, KA_SECTION_SYMBOLS);
 	uint8_t build_id[BUILD_ID_HEX / 2];
 	int err = text ? symbols_create(&reference->symbols) : -EBADMSG;
 
@@ -351,6 +351,16 @@ static int parse_symbols(struct ka_reference *reference)
 	symbols_set_release(reference->symbols, reference->release, strlen(reference->release));
 	symbols_set_source(reference->symbols, "reference");
 	return symbols_seal(reference->symbols);
+}
+
+int ka_reference_add(struct ka_reference *reference, const struct ka_section *sections, size_t count)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < count; i++)
+		err = section_add(reference, sections[i].name, sections[i].address,
+				  sections[i].bytes, sections[i].len);
+	return err;
 }
 
 int ka_reference_create(const char *build_id, const char *release,
@@ -367,9 +377,7 @@ int ka_reference_create(const char *build_id, const char *release,
 		return err;
 	strcpy(reference->build_id, build_id);
 	strcpy(reference->release, release);
-	for (size_t i = 0; !err && i < count; i++)
-		err = section_add(reference, sections[i].name, sections[i].address,
-				  sections[i].bytes, sections[i].len);
+	err = ka_reference_add(reference, sections, count);
 	if (!err)
 		err = parse_symbols(reference);
 	if (err)

@@ -89,7 +89,8 @@ static bool is_boundary(const char *name, size_t len)
 	static const char *const names[] = { "_text", "_stext",	      "_sinittext", "_sdata",
 					     "_sbss", "__init_begin", "__init_end", NULL };
 
-	if (ends_with(name, len, "_start") || ends_with(name, len, "_end"))
+	if (len && (name[len - 1] == 't' || name[len - 1] == 'd') &&
+	    (ends_with(name, len, "_start") || ends_with(name, len, "_end")))
 		return true;
 	return name[0] == '_' && (is_one_of(name, names) || starts_with(name, "__start_") ||
 				  starts_with(name, "__stop_") || starts_with(name, "__end_"));
@@ -100,7 +101,7 @@ static enum rank symbol_rank(char type, const char *name, size_t len)
 	static const char *const ends[] = { "_etext", "_einittext", "_edata", "_end", NULL };
 
 	/* A table has hundreds of thousands: most are done with their first letter. */
-	if (strchr("_.$", name[0])) {
+	if (name[0] == '_' || name[0] == '.' || name[0] == '$') {
 		if (starts_with(name, "__x64_sys_"))
 			return RANK_SYSCALL;
 		if (is_one_of(name, ends))
@@ -110,7 +111,7 @@ static enum rank symbol_rank(char type, const char *name, size_t len)
 	}
 	if (is_boundary(name, len))
 		return RANK_BOUNDARY;
-	if (strchr("WwVv", type))
+	if ((type | 0x20) == 'w' || (type | 0x20) == 'v')
 		return RANK_WEAK;
 	return islower((unsigned char)type) ? RANK_LOCAL : RANK_GLOBAL;
 }

@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include "sysmap.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -27,6 +26,12 @@ static int hex_value(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* isgraph(), without a call for each of millions of letters. */
+static bool is_graph(char c)
+{
+	return c > ' ' && c < 0x7f;
+}
+
 static int line_parse(const char *text, size_t len, struct line *ret_line)
 {
 	struct line line = { 0 };
@@ -37,17 +42,17 @@ static int line_parse(const char *text, size_t len, struct line *ret_line)
 	line.digits = at;
 	if (!line.digits || line.digits > 16 || len - at < 4)
 		return -EBADMSG;
-	if (text[at] != ' ' || !isgraph((unsigned char)text[at + 1]) || text[at + 2] != ' ')
+	if (text[at] != ' ' || !is_graph(text[at + 1]) || text[at + 2] != ' ')
 		return -EBADMSG;
 	line.type = text[at + 1];
 	at += 3;
 	line.name = text + at;
-	while (at < len && isgraph((unsigned char)text[at]))
+	while (at < len && is_graph(text[at]))
 		at++;
 	line.name_len = text + at - line.name;
 	if (!line.name_len || line.name_len > SYMBOLS_NAME_MAX)
 		return -EBADMSG;
-	while (at < len && isblank((unsigned char)text[at]))
+	while (at < len && (text[at] == ' ' || text[at] == '\t'))
 		at++;
 	/* Also "[bpf]" and "[__builtin__kprobes]": memory that is no part of the image. */
 	line.module = at < len && text[at] == '[';

@@ -57,6 +57,7 @@ struct ka_vm {
 	uint64_t tracks_since_ns; /* CLOCK_MONOTONIC */
 	uint64_t writes_lost;    /* of its tracked writes, as told */
 	uint64_t search_step;    /* where an unfinished pagesearch() goes on */
+	uint64_t vmcoreinfo;     /* GPA, where it was last found; 0: not yet */
 };
 
 /* memory.c */

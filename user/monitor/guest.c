@@ -302,6 +302,7 @@ int guest_cycle(struct guest *guest)
 	int r;
 
 	guest->check_now = false;
+	guest->soon_ns = 0;
 	guest->cycles++;
 	r = guest_scan_registers(guest);
 	if (r < 0) {

@@ -227,6 +227,7 @@ struct guest {
 	uint64_t pushes_since_ns;
 	uint64_t cycle_us; /* what the last cycle took */
 	uint64_t next_ns; /* not before that again, where its policy has a longer interval */
+	uint64_t soon_ns; /* a look before its next turn: its baseline is due; 0: none */
 	unsigned int restores;	    /* since restores_since_ns */
 	uint64_t restores_since_ns; /* CLOCK_MONOTONIC */
 	/* When it was last looked at, and when every check was seen; CLOCK_REALTIME, 0: never. */
@@ -391,6 +392,8 @@ void guest_judge_audit(struct guest *guest, enum check_id check,
 		       const struct difference *differences, size_t count);
 /* Once a boot: does the guest say the same about its symbols as the file or reference? */
 void guest_judge_symbols(struct guest *guest);
+/* The states of both, once they were looked at for the first time. */
+void guest_cover_first(struct guest *guest);
 bool guest_differs(const struct guest *guest);
 void guest_judge(struct guest *guest);
 void guest_judge_pushed(struct guest *guest, struct guest_vcpu *vcpu, uint32_t changed);

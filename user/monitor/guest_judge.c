@@ -628,6 +628,23 @@ void guest_judge(struct guest *guest)
 	guest->judged++;
 }
 
+void guest_cover_first(struct guest *guest)
+{
+	struct look look = { .guest = guest,
+			     .real_ns = clock_real(),
+			     .mono_ns = clock_mono(),
+			     .reported = (unsigned int)guest->findings.count };
+
+	for (size_t i = 0; i < guest->vcpu_count; i++) {
+		struct guest_vcpu *vcpu = &guest->vcpus[i];
+
+		if (vcpu->usable || vcpu->phase != VCPU_JUDGED)
+			continue;
+		cover_text(&look, vcpu);
+		cover_symbols(&look, vcpu);
+	}
+}
+
 /* A page of a pushed table, by the page tables that were in force then. */
 static int translate_pushed(const struct guest *guest, const struct guest_vcpu *vcpu, uint64_t gva,
 			    struct ka_translation *ret_translation)

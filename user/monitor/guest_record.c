@@ -18,6 +18,7 @@ enum {
 	STILL_READS = 3,
 	STILL_READS_UNLIKELY = 10,
 	SYSTEM_STATE_MAX = 8,
+	STILL_SPACING_MS = 100, /* of the reads that a kernel which runs has to stand still in */
 	SEARCHES_EAGER = 8, /* of a guest's memory, before they become rare */
 	SEARCH_CYCLES_EAGER = 2,
 	SEARCHES_RARE = 7, /* each after twice the time of the one before */
@@ -190,6 +191,45 @@ void guest_reference_drop(struct guest *guest)
 	guest->reference = NULL;
 }
 
+/* May the guest's memory be searched for its kernel in this cycle? */
+static bool search_is_due(const struct guest *guest)
+{
+	return guest->cycles >= guest->search_cycle && looks_like_linux(&guest->vcpus[0]);
+}
+
+/*
+ * By the build that the guest's memory names, where its vendor's image is known: that spares reading
+ * the symbols from there before the first check.
+ */
+static int kernel_referenced(struct guest *guest)
+{
+	const struct ka_reference *reference;
+	const struct ka_symbols *symbols;
+	char build_id[KA_BUILD_ID_MAX];
+	struct ka_kernel kernel;
+	int r;
+
+	if (!references_any(guest->watch->references) || !search_is_due(guest))
+		return -ENODATA;
+	r = ka_build_id_from_guest(guest->vm, build_id);
+	if (r < 0)
+		return r;
+	reference = references_get(guest->watch->references, build_id);
+	if (!reference)
+		return -ENODATA;
+	symbols = ka_reference_symbols(reference);
+	r = ka_kernel_find(guest->vm, &symbols, 1, &kernel);
+	if (r < 0) {
+		references_put(guest->watch->references, reference);
+		return r;
+	}
+	guest->searches = 0;
+	guest->reference = reference;
+	guest->no_reference = NULL;
+	guest->kernel = kernel;
+	return 0;
+}
+
 /* Else with those that are read from the guest now: *ret_fresh is then the caller's. */
 static int kernel_search(struct guest *guest, struct ka_kernel *ret_kernel,
 			 struct ka_symbols **ret_fresh)
@@ -198,8 +238,7 @@ static int kernel_search(struct guest *guest, struct ka_kernel *ret_kernel,
 	const struct ka_symbols *own;
 	int r = kernel_known(guest, ret_kernel);
 
-	if (r != -ENODATA || guest->cycles < guest->search_cycle ||
-	    !looks_like_linux(&guest->vcpus[0]))
+	if (r != -ENODATA || !search_is_due(guest))
 		return r;
 	r = ka_symbols_from_guest(guest->vm, &fresh);
 	own = fresh;
@@ -232,7 +271,9 @@ static void kernel_find(struct guest *guest, const struct guest_vcpu *boot_vcpu)
 	guest->kernel_lstar = lstar;
 	guest->kernel_idtr = idtr;
 	guest_reference_drop(guest);
-	r = kernel_search(guest, &guest->kernel, &fresh);
+	r = kernel_referenced(guest);
+	if (r < 0)
+		r = kernel_search(guest, &guest->kernel, &fresh);
 	guest->kernel_error = r;
 	guest->kernel_found = !r;
 	if (r < 0)
@@ -241,7 +282,7 @@ static void kernel_find(struct guest *guest, const struct guest_vcpu *boot_vcpu)
 		ka_symbols_free(guest->own_symbols);
 		guest->own_symbols = fresh;
 	}
-	if (!r)
+	if (!r && !guest->reference)
 		reference_take(guest);
 	log_debug("%s: kernel: %s, symbols from %s, build-id %s, slide 0x%" PRIx64 ", %" PRIu64
 		  " ms",
@@ -715,11 +756,14 @@ static void record(struct guest *guest, uint64_t real_ns, uint64_t mono_ns)
 	guest->boots_before = true;
 	guest->same_boot = false;
 	guest->recorded_mono_ns = mono_ns;
-	guest_text_prepare(guest);
+	guest_text_drop(guest);
 	report_baseline(guest, real_ns, mono_ns);
 	guest_judge(guest);
+	/* What takes longer waits until the tables were looked at. */
+	guest_text_prepare(guest);
 	symbols_compare(guest);
 	guest_text_first(guest);
+	guest_cover_first(guest);
 }
 
 void guest_record(struct guest *guest)
@@ -763,6 +807,8 @@ void guest_record(struct guest *guest)
 				? "the guest's kernel is not up yet"
 				: "no baseline yet: the objects must stand still",
 			real_ns);
+		if (certainty == KERNEL_RUNNING)
+			guest->soon_ns = clock_mono() + STILL_SPACING_MS * NS_PER_MS;
 		return;
 	}
 	record(guest, real_ns, mono_ns);

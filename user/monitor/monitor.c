@@ -84,7 +84,7 @@ struct monitor {
 	struct store *store;
 	struct outputs *outputs;
 	sd_event *event;
-	sd_event_source *host_source, *timer, *writes_timer;
+	sd_event_source *host_source, *timer, *writes_timer, *soon_timer;
 	const struct ka_symbols **symbols;
 	struct schedule schedule;
 	struct guest **guests;
@@ -94,6 +94,7 @@ struct monitor {
 	size_t pending_count, pending_max;
 	uint64_t pushes_lost;
 	uint64_t ticked_ns, dispatched_ns;
+	uint64_t soon_ns; /* when soon_timer goes off; 0: it does not */
 	uint64_t watchdog_us, watchdog_fed_us, once_end_ns;
 	bool wrote;    /* writes may wait to be told */
 	bool look_now; /* some guest has check_now */
@@ -200,6 +201,16 @@ static void once_judge(struct monitor *monitor, bool late)
 	monitor->stopping = true;
 }
 
+/* The timer goes off at the earliest of what it is set to. */
+static void soon_set(struct monitor *monitor, uint64_t ns)
+{
+	if (!ns || (monitor->soon_ns && monitor->soon_ns <= ns))
+		return;
+	monitor->soon_ns = ns;
+	sd_event_source_set_time(monitor->soon_timer, ns / NS_PER_US + 1);
+	sd_event_source_set_enabled(monitor->soon_timer, SD_EVENT_ONESHOT);
+}
+
 /* One look; the guest may be gone afterwards. False: it is. */
 static bool look(struct monitor *monitor, struct guest *guest)
 {
@@ -209,6 +220,7 @@ static bool look(struct monitor *monitor, struct guest *guest)
 	}
 	metrics_look(&monitor->metrics, guest);
 	monitor->look_now |= guest->check_now;
+	soon_set(monitor, guest->soon_ns);
 	return true;
 }
 
@@ -567,6 +579,29 @@ static void dispatch(struct monitor *monitor)
 	/* A guest wants another look, once more was read. */
 	if (monitor->look_now)
 		dispatch_once(monitor);
+}
+
+/* Guests whose baseline does not wait for their turns. */
+static int on_soon_timer(sd_event_source *source, uint64_t usec, void *ctx)
+{
+	struct monitor *monitor = ctx;
+	uint64_t now = clock_mono();
+
+	(void)source, (void)usec;
+	monitor->soon_ns = 0;
+	/* From the end: a guest that is gone is replaced by the last one. */
+	for (size_t i = monitor->count; i-- > 0;) {
+		struct guest *guest = monitor->guests[i];
+
+		if (!guest->soon_ns || guest->soon_ns > now) {
+			soon_set(monitor, guest->soon_ns);
+			continue;
+		}
+		monitor->health.cycles_done += look(monitor, guest);
+		watchdog_feed(monitor, clock_mono());
+	}
+	dispatch(monitor);
+	return 0;
 }
 
 static int on_host(sd_event_source *source, int fd, uint32_t revents, void *ctx)
@@ -983,6 +1018,11 @@ static int loop_open(struct monitor *monitor)
 				      TIMER_ACCURACY_US, on_writes_timer, monitor);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(monitor->writes_timer, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_add_time(monitor->event, &monitor->soon_timer, CLOCK_MONOTONIC, 0,
+				      TIMER_ACCURACY_US, on_soon_timer, monitor);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(monitor->soon_timer, SD_EVENT_OFF);
 	if (sd_watchdog_enabled(0, &monitor->watchdog_us) <= 0)
 		monitor->watchdog_us = 0;
 	return r < 0 ? r : 0;
@@ -996,6 +1036,7 @@ static void loop_end(struct monitor *monitor)
 	tell_health(monitor, "stopping");
 	monitor->host_source = sd_event_source_disable_unref(monitor->host_source);
 	monitor->timer = sd_event_source_disable_unref(monitor->timer);
+	monitor->soon_timer = sd_event_source_disable_unref(monitor->soon_timer);
 	if (!outputs_drain(monitor->outputs, DRAIN_MS) && monitor->status != MONITOR_FAILURE) {
 		log_error("the last events are lost: nobody takes them");
 		monitor->status = monitor->status ? monitor->status : MONITOR_FAILURE;
@@ -1035,6 +1076,7 @@ static void monitor_deinit(struct monitor *monitor)
 	sd_event_source_disable_unref(monitor->host_source);
 	sd_event_source_disable_unref(monitor->timer);
 	sd_event_source_disable_unref(monitor->writes_timer);
+	sd_event_source_disable_unref(monitor->soon_timer);
 	ka_host_close(monitor->host);
 	for (size_t i = 0; i < monitor->watch.symbols_count; i++)
 		ka_symbols_free((struct ka_symbols *)monitor->symbols[i]);

@@ -18,7 +18,8 @@ enum { MODULES_CACHED = 8192 };
 
 struct loaded {
 	struct ka_reference *reference;
-	struct ka_text *text; /* once it is asked for */
+	bool complete; /* it has more than its symbols */
+	struct ka_text *text; /* once it is asked for, as the rest is */
 	unsigned int users;
 	struct loaded_module {
 		char name[KA_MODULE_NAME_MAX];
@@ -89,6 +90,14 @@ static const struct ka_reference *load(struct references *references, const char
 	return reference;
 }
 
+bool references_any(const struct references *references)
+{
+	bool any = false, release;
+
+	return references &&
+	       !store_references_known(references->store, "", &any, &release) && any;
+}
+
 const struct ka_reference *references_get(struct references *references, const char *build_id)
 {
 	if (!references || !build_id[0])
@@ -113,7 +122,10 @@ const struct ka_text *references_text(struct references *references,
 
 		if (loaded->reference != reference)
 			continue;
-		if (!loaded->text)
+		if (!loaded->complete)
+			r = store_reference_complete(references->store, loaded->reference);
+		loaded->complete |= !r;
+		if (!r && !loaded->text)
 			r = ka_text_create(reference, &loaded->text);
 		if (r < 0)
 			log_warning("kernel %s: its text cannot be compared: %s",

@@ -12,6 +12,8 @@ int references_new(struct store *store, struct references **ret_references);
 /* All must have been put back. */
 void references_free(struct references *references);
 
+/* Has the store references at all? */
+bool references_any(const struct references *references);
 /* NULL: the store has no reference of this build, or `references` is NULL. */
 const struct ka_reference *references_get(struct references *references, const char *build_id);
 /* Its text, which lives as long; NULL: it has none that could be compared. */

@@ -725,30 +725,62 @@ static int parts_read(sqlite3_stmt *statement, struct ka_section *sections, size
 	return r;
 }
 
-int store_reference_load(struct store *store, const char *key, struct ka_reference **ret_reference)
+enum which_parts { PARTS_SYMBOLS, PARTS_OTHERS };
+
+static int parts_load(struct store *store, const char *key, enum which_parts which,
+		      struct ka_section *sections, size_t *count)
 {
+#define SELECT_PARTS                                                                               \
+	"SELECT name, address, size, section.digest, zstd FROM section "                           \
+	"JOIN kernel ON kernel.id = section.kernel WHERE key = ? AND "
 	_cleanup_statement_ sqlite3_stmt *statement = NULL;
-	struct ka_section sections[KA_SECTIONS_MAX];
-	char release[STORE_KEY_MAX] = "";
-	size_t count = 0;
 	int r = prepare(store,
-			"SELECT name, address, size, section.digest, zstd FROM section "
-			"JOIN kernel ON kernel.id = section.kernel WHERE key = ? ORDER BY name",
+			which == PARTS_SYMBOLS
+				? SELECT_PARTS "name = '" KA_SECTION_SYMBOLS "'"
+				: SELECT_PARTS "name != '" KA_SECTION_SYMBOLS "' ORDER BY name",
 			&statement);
+#undef SELECT_PARTS
 
 	if (!r)
 		r = bind(statement, "s", key);
 	if (!r)
-		r = parts_read(statement, sections, &count);
-	if (!r && !count)
+		r = parts_read(statement, sections, count);
+	if (!r && !*count)
 		r = -ENOENT;
+	return r;
+}
+
+static void parts_free(struct ka_section *sections, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free((void *)sections[i].bytes);
+}
+
+int store_reference_load(struct store *store, const char *key, struct ka_reference **ret_reference)
+{
+	struct ka_section symbols[KA_SECTIONS_MAX];
+	char release[STORE_KEY_MAX] = "";
+	size_t count = 0;
+	int r = parts_load(store, key, PARTS_SYMBOLS, symbols, &count);
+
 	if (!r)
 		r = release_load(store, key, release);
 	if (!r)
-		r = ka_reference_create(key, release, sections, count, ret_reference);
-	for (size_t i = 0; i < count; i++)
-		free((void *)sections[i].bytes);
+		r = ka_reference_create(key, release, symbols, count, ret_reference);
+	parts_free(symbols, count);
 	return r;
+}
+
+int store_reference_complete(struct store *store, struct ka_reference *reference)
+{
+	struct ka_section sections[KA_SECTIONS_MAX];
+	size_t count = 0;
+	int r = parts_load(store, ka_reference_build_id(reference), PARTS_OTHERS, sections, &count);
+
+	if (!r)
+		r = ka_reference_add(reference, sections, count);
+	parts_free(sections, count);
+	return r == -ENOENT ? 0 : r;
 }
 
 static int part_save(sqlite3_stmt *statement, const char *key, const struct ka_section *section)
@@ -977,6 +1009,8 @@ int store_kernel_copy(struct store *store, struct store *from, const char *key)
 		r = store_reference_load(from, key, &reference);
 		r = r == -ENOENT ? 0 : r;
 	}
+	if (!r && reference)
+		r = store_reference_complete(from, reference);
 	if (reference)
 		kernel.symbols = ka_reference_symbols(reference);
 	if (!r)

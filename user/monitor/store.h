@@ -36,8 +36,12 @@ int store_content_load(struct store *store, const char *key, struct content *ret
 int store_content_save(struct store *store, const char *key, const struct content *content,
 		       const struct ka_kernel *kernel);
 
-/* The parts of the vendor's image that a reference baseline comes with. -ENOENT: none are kept. */
+/*
+ * What a reference baseline comes with of its vendor's image: its symbols, by which its kernel is
+ * found, and later all the rest. -ENOENT: nothing is kept.
+ */
 int store_reference_load(struct store *store, const char *key, struct ka_reference **ret_reference);
+int store_reference_complete(struct store *store, struct ka_reference *reference);
 /* After store_content_save() of the same key. */
 int store_reference_save(struct store *store, const char *key,
 			 const struct ka_reference *reference);
