@@ -111,6 +111,11 @@ static void wrong_bytes_are_found(const char *version)
 	unload();
 }
 
+Test(kernel_text, wrong_bytes_are_found_in_every_kind_of_place_of_5_10)
+{
+	wrong_bytes_are_found("5.10");
+}
+
 Test(kernel_text, wrong_bytes_are_found_in_every_kind_of_place_of_6_1)
 {
 	wrong_bytes_are_found("6.1");
@@ -131,6 +136,11 @@ static void every_kind_is_there(const char *version, const enum ka_patch_kind *k
 
 Test(kernel_text, no_kind_of_place_is_overlooked)
 {
+	static const enum ka_patch_kind oldest[] = {
+		KA_PATCH_ALTERNATIVE, KA_PATCH_PARAVIRT,   KA_PATCH_RETPOLINE,
+		KA_PATCH_RETURN,      KA_PATCH_JUMP_LABEL, KA_PATCH_STATIC_CALL_TRAMPOLINE,
+		KA_PATCH_FTRACE,      KA_PATCH_SMP_LOCK,   KA_PATCH_STATIC_CALL,
+	};
 	static const enum ka_patch_kind old[] = {
 		KA_PATCH_ALTERNATIVE, KA_PATCH_PARAVIRT,    KA_PATCH_RETPOLINE,
 		KA_PATCH_RETURN,      KA_PATCH_STATIC_CALL, KA_PATCH_STATIC_CALL_TRAMPOLINE,
@@ -147,6 +157,7 @@ Test(kernel_text, no_kind_of_place_is_overlooked)
 		KA_PATCH_RUNTIME_LIMIT, KA_PATCH_STATIC_CALL_TRAMPOLINE,
 	};
 
+	every_kind_is_there("5.10", oldest, sizeof(oldest) / sizeof(oldest[0]));
 	every_kind_is_there("6.1", old, sizeof(old) / sizeof(old[0]));
 	every_kind_is_there("6.12", new, sizeof(new) / sizeof(new[0]));
 }
@@ -289,6 +300,11 @@ static void variants_are_accepted(const char *version)
 	locks_are_accepted();
 	retpolines_are_accepted();
 	unload();
+}
+
+Test(kernel_text, what_5_10_may_put_there_is_no_difference)
+{
+	variants_are_accepted("5.10");
 }
 
 Test(kernel_text, what_6_1_may_put_there_is_no_difference)
@@ -441,6 +457,11 @@ static void probes_are_explained(const char *version)
 	put_branch(&(struct patch_site){ .address = address }, 0xe9, slot_at + 16);
 	cr_expect_geq(compare_code(address, len), 1, "a jump elsewhere");
 	unload();
+}
+
+Test(kernel_text, probes_of_5_10_are_explained_by_their_record_alone)
+{
+	probes_are_explained("5.10");
 }
 
 Test(kernel_text, probes_of_6_1_are_explained_by_their_record_alone)

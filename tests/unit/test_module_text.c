@@ -96,6 +96,11 @@ Test(module_text, every_wrong_byte_of_dummy_is_told)
 	every_wrong_byte_is_told("6.12", "net/dummy");
 }
 
+Test(module_text, every_wrong_byte_of_the_oldest_dummy_is_told)
+{
+	every_wrong_byte_is_told("5.10", "net/dummy");
+}
+
 Test(module_text, every_wrong_byte_of_an_older_dummy_is_told)
 {
 	every_wrong_byte_is_told("6.1", "net/dummy");

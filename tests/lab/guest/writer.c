@@ -112,7 +112,7 @@ struct protected {
 static void write_protected(void *data)
 {
 	struct protected *args = data;
-	unsigned int part = __NR_syscalls / num_possible_cpus(), i;
+	unsigned int part = NR_syscalls / num_possible_cpus(), i;
 	size_t begin = smp_processor_id() * part * sizeof(*table);
 	size_t len = part * sizeof(*table) - SPAN;
 	u8 before[SPAN], after[SPAN];
@@ -184,13 +184,13 @@ static long run(const char *command)
 {
 	unsigned int a, b, c, d;
 
-	if (sscanf(command, "transient %u %u %u %u", &a, &b, &c, &d) == 4 && a < __NR_syscalls)
+	if (sscanf(command, "transient %u %u %u %u", &a, &b, &c, &d) == 4 && a < NR_syscalls)
 		return transient(a, b, c, d);
-	if (sscanf(command, "burst %u %u", &a, &b) == 2 && a < __NR_syscalls)
+	if (sscanf(command, "burst %u %u", &a, &b) == 2 && a < NR_syscalls)
 		return burst(a, b);
 	if (sscanf(command, "protected %u", &a) == 1)
 		return protected(a);
-	if (sscanf(command, "unemulated %u", &a) == 1 && a < __NR_syscalls)
+	if (sscanf(command, "unemulated %u", &a) == 1 && a < NR_syscalls)
 		return unemulated(a);
 	return -EINVAL;
 }
