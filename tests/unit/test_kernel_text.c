@@ -230,6 +230,10 @@ static void ftrace_is_accepted(void)
 		clean(site, "nop");
 		put_branch(site, 0xe8, judge.ftrace[1].start);
 		clean(site, "ftrace_regs_caller");
+		if (judge.graph_caller) {
+			put_branch(site, 0xe8, judge.graph_caller);
+			clean(site, "ftrace_graph_caller");
+		}
 		put_branch(site, 0xe8, 0xffffffffc0001000);
 		cr_expect_eq(compare_site(site), 1);
 	}
@@ -513,6 +517,33 @@ static const struct patch_site *trampoline_of(const char *name)
 			return &judge.sites.site[i];
 	cr_assert_fail("%s is no place", name);
 	return NULL;
+}
+
+/* Does a jump at the beginning of a function differ, with this memory recorded there? */
+static size_t head_jumps_to(const char *name, enum tracing_range_kind kind)
+{
+	struct tracing_range range = { image_at, image_at + 4096, kind };
+	struct ka_tracing tracing = { .ranges = &range, .range_count = 1 };
+	struct patch_site site = { .length = 5 };
+	uint8_t before[5];
+	size_t count;
+
+	cr_assert_eq(ka_symbols_find(ka_reference_symbols(reference), name, &site.address), 0);
+	boot.tracing = &tracing;
+	memcpy(before, at(site.address), sizeof(before));
+	put_branch(&site, 0xe9, image_at + 64);
+	count = compare_site(&site);
+	memcpy(at(site.address), before, sizeof(before));
+	return count;
+}
+
+Test(kernel_text, older_dispatchers_of_bpf_jump_to_what_was_made_for_them)
+{
+	load("5.10");
+	cr_expect_eq(head_jumps_to("bpf_dispatcher_xdp_func", TRACING_DISPATCHER), 0);
+	cr_expect_eq(head_jumps_to("bpf_dispatcher_xdp_func", TRACING_TRAMPOLINE), 1);
+	cr_expect_eq(head_jumps_to("vfs_read", TRACING_DISPATCHER), 1);
+	unload();
 }
 
 /* A static call that leads out of the text: which, to what, and does its key say so? */

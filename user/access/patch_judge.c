@@ -457,14 +457,29 @@ static bool is_trampoline_of(const struct code *code, uint64_t target,
 	       (!ftrace->jmp || copy_matches(&copy, jmp + 2, ftrace->end));
 }
 
+/* Up to 6.1 a dispatcher of BPF is a function whose first bytes jump to the code that was made for it;
+ * since then it is a static call (c86df29d11df). */
+static bool is_dispatcher(const struct code *code, uint64_t target)
+{
+	uint64_t offset = 1;
+	const char *name = reference_name(code->judge->reference, code->source, &offset);
+
+	return name && !offset && !strncmp(name, "bpf_dispatcher_", 15) &&
+	       tracing_in_range(code->boot->tracing, TRACING_DISPATCHER, target);
+}
+
 static bool ftrace(const struct code *code)
 {
 	uint64_t target;
 
 	if (!memcmp(code->guest, nop5, 5) || !memcmp(code->guest, nop5_k8, 5))
 		return true;
+	if (branches(code, OP_JMP32, &target))
+		return is_dispatcher(code, target);
 	if (!branches(code, OP_CALL, &target))
 		return false;
+	if (code->judge->graph_caller && target == code->judge->graph_caller)
+		return true;
 	for (size_t i = 0; i < PATCH_FTRACE_CALLERS; i++)
 		if (target == code->judge->ftrace[i].start ||
 		    is_trampoline_of(code, target, &code->judge->ftrace[i]))
@@ -898,6 +913,7 @@ int patch_judge_create(const struct ka_reference *reference, const struct patch_
 		.jump_thunks = reference_symbol(reference, "__x86_indirect_jump_thunk_array"),
 		.its_thunks = reference_symbol(reference, "__x86_indirect_its_thunk_array"),
 		.static_call_return = reference_symbol(reference, "__static_call_return"),
+		.graph_caller = reference_symbol(reference, "ftrace_graph_caller"),
 	};
 	int err;
 

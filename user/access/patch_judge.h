@@ -37,6 +37,8 @@ struct patch_judge {
 	size_t return_thunks;
 	uint64_t static_call_return;
 	struct patch_ftrace ftrace[PATCH_FTRACE_CALLERS];
+	/* Called by functions that the graph tracer alone traces, up to 5.15 (0c0593b45c9b); 0: none. */
+	uint64_t graph_caller;
 	struct patch_slot slot;
 };
 
