@@ -70,8 +70,9 @@ help:
 #: make install        DESTDIR= PREFIX=/usr/local
 #: make install-kmod   the kernel module's source for DKMS, which builds it for each kernel
 #: make deb            Debian packages, in build/deb
-#: make check-deb      only those: lintian, built twice alike, installed in a clean root (root)
-#: make check-systemd  only those on a Debian 12 with systemd, attacked, receivers out (root)
+#: make check-packages only those: both of the next two
+#: make check-deb      lintian, built twice alike, installed in a clean root (root)
+#: make check-systemd  on a Debian 12 with systemd, a guest attacked, receivers out (root)
 #: make format, clean, help
 
 # ---- BPF ------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ format:
 # Every tier leaves TAP files in $(R); tests/tally turns them into the closing line.
 
 R := build/results
-TIERS := build unit native fuzz lab-svm lab-vmx host-table
+TIERS := build unit native fuzz lab-svm lab-vmx host-table packages
 SECONDS ?= 60
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZ := $(ASAN) -fprofile-instr-generate -fcoverage-mapping -fsanitize=fuzzer-no-link
@@ -384,13 +385,14 @@ check-host-table:
 		$(patsubst $(R)/lab-vmx-%.tap,build/lab/%,$(wildcard $(R)/lab-vmx-*.tap)) \
 		>$(R)/host-table.tap; cat $(R)/host-table.tap
 
-.PHONY: check-deb
+# The packages: in a root without systemd, and in an emulated host with it.
+.PHONY: check-packages check-deb check-systemd
+check-packages: check-deb check-systemd
+
 check-deb: deb
 	$(Q)$(MAKE) -s $(B)/tests/native/tinyvm
 	$(Q)tests/deb/check $(R)
 
-# The packages, of which the sources may be newer, in an emulated host of their own.
-.PHONY: check-systemd
 check-systemd: deb
 	$(Q)tests/lab/fetch -q
 	$(Q)$(MAKE) -f tests/lab/Makefile
