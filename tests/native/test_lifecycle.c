@@ -14,8 +14,14 @@
 
 #include "support.h"
 
-enum { PAGE = 4096, ROUNDS = 200, KILLS = 30, DEADLINE_MS = 20000, GROWTH_KB = 4096,
-       SEEN_MAX = 4096, BATCH = 20 };
+enum { PAGE = 4096, ROUNDS = 200, KILLS = 30, DEADLINE_MS = 20000, SEEN_MAX = 4096, BATCH = 20 };
+
+/* Of what is freed the sanitizer keeps up to 256 MiB, and it looks for leaks itself. */
+#ifdef __SANITIZE_ADDRESS__
+enum { GROWTH_KB = 256 * 1024 };
+#else
+enum { GROWTH_KB = 4096 };
+#endif
 
 /* ---- what was dispatched ---- */
 
