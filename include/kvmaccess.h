@@ -972,7 +972,7 @@ int ka_syscall_table_write(struct ka_vm *vm, const struct ka_kernel *kernel,
 
 struct ka_reference;
 
-enum { KA_SECTIONS_MAX = 40 };
+enum { KA_SECTIONS_MAX = 64 };
 
 /* Part of a kernel's image, as its vendor built it. */
 struct ka_section {
@@ -1041,6 +1041,7 @@ enum ka_patch_kind {
 	KA_PATCH_SMP_LOCK,
 	KA_PATCH_ENDBR,
 	KA_PATCH_RUNTIME_SHIFT,
+	KA_PATCH_RUNTIME_MASK,
 	KA_PATCH_RUNTIME_POINTER,
 	KA_PATCH_RUNTIME_LIMIT,
 	KA_PATCH_KINDS,
@@ -1051,7 +1052,7 @@ const char *ka_patch_kind_name(enum ka_patch_kind kind);
 
 struct ka_text;
 
-enum { KA_TEXT_DIFFERENCE_BYTES = 16, KA_TEXT_MARGIN = 256 };
+enum { KA_TEXT_DIFFERENCE_BYTES = 16, KA_TEXT_MARGIN = 256, KA_RUNTIME_CONSTANTS_MAX = 32 };
 
 /* What the kernel never puts there. */
 struct ka_text_difference {
@@ -1083,7 +1084,8 @@ void ka_tracing_free(struct ka_tracing *tracing);
 /* A boot of the kernel. Begins zeroed but for `slide`, and `read` where there is one. */
 struct ka_text_boot {
 	uint64_t slide;
-	uint64_t constant[KA_PATCH_KINDS]; /* of KA_PATCH_RUNTIME_*, one for all places; 0: not seen */
+	/* Of KA_PATCH_RUNTIME_*, by their lists in the image: each one for all its places; 0: not seen. */
+	uint64_t constant[KA_RUNTIME_CONSTANTS_MAX];
 	/*
 	 * Reads the guest's memory at a link-time address, also outside of the image: the thunks that
 	 * indirect branches are sent through against ITS, ftrace's trampolines, and those that the
@@ -1103,6 +1105,12 @@ struct ka_text_boot {
  * names of the lists of places (Debian's 32-bit kernels); -EBADMSG: those lists do not fit the text.
  */
 int ka_text_create(const struct ka_reference *reference, struct ka_text **ret_text);
+/*
+ * Its read-only data, up to what the kernel writes while it starts (ro_after_init): with no place that
+ * the kernel patches, so that each byte is as in the image. Borrows the reference. -ENODATA: it has
+ * none (an older baseline), or no relocations (a vmlinux).
+ */
+int ka_rodata_create(const struct ka_reference *reference, struct ka_text **ret_text);
 void ka_text_free(struct ka_text *text);
 /* Link-time addresses of its first byte and of the one behind it. */
 void ka_text_range(const struct ka_text *text, uint64_t *ret_start, uint64_t *ret_end);

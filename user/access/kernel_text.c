@@ -38,6 +38,7 @@ const char *ka_patch_kind_name(enum ka_patch_kind kind)
 		[KA_PATCH_SMP_LOCK] = "smp_lock",
 		[KA_PATCH_ENDBR] = "endbr",
 		[KA_PATCH_RUNTIME_SHIFT] = "runtime_shift",
+		[KA_PATCH_RUNTIME_MASK] = "runtime_mask",
 		[KA_PATCH_RUNTIME_POINTER] = "runtime_pointer",
 		[KA_PATCH_RUNTIME_LIMIT] = "runtime_limit",
 	};
@@ -49,6 +50,20 @@ int ka_text_create(const struct ka_reference *reference, struct ka_text **ret_te
 {
 	struct ka_text *text = calloc(1, sizeof(*text));
 	int err = text ? patch_judge_create(reference, NULL, &text->judge) : -ENOMEM;
+
+	if (err) {
+		free(text);
+		return err;
+	}
+	*ret_text = text;
+	return 0;
+}
+
+int ka_rodata_create(const struct ka_reference *reference, struct ka_text **ret_text)
+{
+	struct ka_text *text = calloc(1, sizeof(*text));
+	int err =
+		text ? patch_judge_create_data(reference, REFERENCE_RODATA, &text->judge) : -ENOMEM;
 
 	if (err) {
 		free(text);

@@ -377,6 +377,8 @@ static bool static_call(const struct code *code, const uint8_t *source, const st
 			uint64_t trampoline)
 {
 	static const uint8_t xor5rax[] = { 0x2e, 0x2e, 0x2e, 0x31, 0xc0 };
+	/* UD1 (%EDX), %RDI: what the calls of __WARN_trap() become, as seen in 7.3. */
+	static const uint8_t warn[] = { 0x67, 0x48, 0x0f, 0xb9, 0x3a };
 	uint64_t target;
 
 	if (insn->opcode[0] == 0x0f && insn->length == 6)
@@ -388,6 +390,8 @@ static bool static_call(const struct code *code, const uint8_t *source, const st
 	if (insn->opcode[0] == OP_CALL)
 		return !memcmp(code->guest, nop5, 5) || !memcmp(code->guest, nop5_k8, 5) ||
 		       !memcmp(code->guest, xor5rax, 5) ||
+		       (trampoline && trampoline == code->judge->warn_trampoline &&
+			!memcmp(code->guest, warn, 5)) ||
 		       (branches(code, OP_CALL, &target) &&
 			is_static_function(code, trampoline, target));
 	return returns(code, BRANCH_BYTES) ||
@@ -601,16 +605,27 @@ static bool paravirt(const struct code *code, size_t len)
 	       paravirt_direct(code, len);
 }
 
-/* One value for all places of a kind: what the first one holds, where it can be one. */
-static bool runtime_constant(const struct code *code, enum ka_patch_kind kind, size_t len)
+static bool may_be_constant(enum ka_patch_kind kind, uint64_t value)
 {
-	uint64_t value = 0, *known = &code->boot->constant[kind];
+	switch (kind) {
+	case KA_PATCH_RUNTIME_SHIFT:
+		return value && value < 64;
+	case KA_PATCH_RUNTIME_MASK:
+		return value && !(value & (value + 1));
+	case KA_PATCH_RUNTIME_LIMIT:
+		return value == 0x7ffffffff000 || value == 0xfffffffffff000;
+	default: /* KA_PATCH_RUNTIME_POINTER */
+		return value >> 63 && !(value & 7);
+	}
+}
 
-	memcpy(&value, code->guest, len);
-	if (!*known &&
-	    (kind == KA_PATCH_RUNTIME_SHIFT   ? value && value < 64
-	     : kind == KA_PATCH_RUNTIME_LIMIT ? value == 0x7ffffffff000 || value == 0xfffffffffff000
-					      : value >> 63 && !(value & 7)))
+/* One value for all places of a list: what the first one holds, where it can be one. */
+static bool runtime_constant(const struct code *code, const struct patch_site *site)
+{
+	uint64_t value = 0, *known = &code->boot->constant[site->index];
+
+	memcpy(&value, code->guest, site->length);
+	if (!*known && may_be_constant(site->kind, value))
 		*known = value;
 	return value && value == *known;
 }
@@ -656,9 +671,10 @@ static bool site_matches(const struct code *code, const struct patch_site *site)
 	case KA_PATCH_ALTERNATIVE:
 		return alternative(code, site);
 	case KA_PATCH_RUNTIME_SHIFT:
+	case KA_PATCH_RUNTIME_MASK:
 	case KA_PATCH_RUNTIME_POINTER:
 	case KA_PATCH_RUNTIME_LIMIT:
-		return runtime_constant(code, site->kind, site->length);
+		return runtime_constant(code, site);
 	default:
 		return false;
 	}
@@ -912,6 +928,7 @@ int patch_judge_create(const struct ka_reference *reference, const struct patch_
 		.call_thunks = reference_symbol(reference, "__x86_indirect_call_thunk_array"),
 		.jump_thunks = reference_symbol(reference, "__x86_indirect_jump_thunk_array"),
 		.its_thunks = reference_symbol(reference, "__x86_indirect_its_thunk_array"),
+		.warn_trampoline = reference_symbol(reference, "__SCT__WARN_trap"),
 		.static_call_return = reference_symbol(reference, "__static_call_return"),
 		.graph_caller = reference_symbol(reference, "ftrace_graph_caller"),
 	};
@@ -929,6 +946,20 @@ int patch_judge_create(const struct ka_reference *reference, const struct patch_
 		return err;
 	*ret_judge = judge;
 	return 0;
+}
+
+int patch_judge_create_data(const struct ka_reference *reference, const char *section,
+			    struct patch_judge *ret_judge)
+{
+	*ret_judge = (struct patch_judge){
+		.reference = reference,
+		.text = reference_find(reference, section),
+		.relocs_32 = reference_find(reference, REFERENCE_RELOCS_32),
+		.relocs_inverse_32 = reference_find(reference, REFERENCE_RELOCS_INVERSE_32),
+		.relocs_64 = reference_find(reference, REFERENCE_RELOCS_64),
+		.is_64bit = ka_symbols_64bit(reference->symbols),
+	};
+	return ret_judge->text && ret_judge->relocs_32 && ret_judge->relocs_32->len ? 0 : -ENODATA;
 }
 
 void patch_judge_destroy(struct patch_judge *judge)

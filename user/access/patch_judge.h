@@ -35,7 +35,7 @@ struct patch_judge {
 	uint64_t thunk, call_thunks, jump_thunks, its_thunks;
 	uint64_t return_thunk[PATCH_RETURN_THUNKS_MAX];
 	size_t return_thunks;
-	uint64_t static_call_return;
+	uint64_t static_call_return, warn_trampoline;
 	struct patch_ftrace ftrace[PATCH_FTRACE_CALLERS];
 	/* Called by functions that the graph tracer alone traces, up to 5.15 (0c0593b45c9b); 0: none. */
 	uint64_t graph_caller;
@@ -45,6 +45,9 @@ struct patch_judge {
 /* `kernel`: that of the kernel that a module is loaded into, else NULL. */
 int patch_judge_create(const struct ka_reference *reference, const struct patch_judge *kernel,
 		       struct patch_judge *ret_judge);
+/* For data, which has no such places. -ENODATA: the reference has none, or no relocations. */
+int patch_judge_create_data(const struct ka_reference *reference, const char *section,
+			    struct patch_judge *ret_judge);
 void patch_judge_destroy(struct patch_judge *judge);
 
 /*

@@ -23,6 +23,7 @@ struct builder {
 	struct patch_sites *sites;
 	const struct ka_section *text, *replacements;
 	bool is_64bit;
+	unsigned int constants; /* lists of them */
 };
 
 static const uint8_t *bytes_at(const struct builder *builder, uint64_t address, size_t *ret_len)
@@ -118,9 +119,18 @@ static const struct {
 	{ ".call_sites", KA_PATCH_CALL, 0 },
 	{ ".ibt_endbr_seal", KA_PATCH_ENDBR, 4 },
 	{ ".smp_locks", KA_PATCH_SMP_LOCK, 1 },
-	{ "runtime_shift_d_hash_shift", KA_PATCH_RUNTIME_SHIFT, 1 },
-	{ "runtime_ptr_dentry_hashtable", KA_PATCH_RUNTIME_POINTER, 8 },
+};
+
+/* Such distances, too: of constants that the kernel puts into its code, a list each. */
+static const struct {
+	const char *prefix;
+	enum ka_patch_kind kind;
+	unsigned int length;
+} constant_lists[] = {
+	{ "runtime_shift_", KA_PATCH_RUNTIME_SHIFT, 1 },
+	{ "runtime_mask_", KA_PATCH_RUNTIME_MASK, 4 },
 	{ "runtime_ptr_USER_PTR_MAX", KA_PATCH_RUNTIME_LIMIT, 8 },
+	{ "runtime_ptr_", KA_PATCH_RUNTIME_POINTER, 8 },
 };
 
 static int add_relative(struct builder *builder)
@@ -140,6 +150,43 @@ static int add_relative(struct builder *builder)
 				      : site_of_insn(builder, relative_lists[i].kind, address);
 		}
 	}
+	return err;
+}
+
+static int add_constant(struct builder *builder, const struct ka_section *list,
+			enum ka_patch_kind kind, unsigned int length)
+{
+	struct patch_sites *sites = builder->sites;
+	int err = 0;
+
+	if (builder->constants == KA_RUNTIME_CONSTANTS_MAX)
+		return -EBADMSG;
+	for (size_t at = 0; !err && at + 4 <= list->len; at += 4) {
+		size_t before = sites->count;
+
+		err = site_of_bytes(builder, kind, relative_at(builder, list, at), length);
+		if (!err && sites->count > before)
+			sites->site[before].index = builder->constants;
+	}
+	builder->constants++;
+	return err;
+}
+
+static int add_constants(struct builder *builder)
+{
+	const struct ka_reference *reference = builder->reference;
+	int err = 0;
+
+	for (size_t i = 0; !err && i < reference->count; i++)
+		for (size_t k = 0; k < sizeof(constant_lists) / sizeof(constant_lists[0]); k++) {
+			const char *prefix = constant_lists[k].prefix;
+
+			if (strncmp(reference->sections[i].name, prefix, strlen(prefix)))
+				continue;
+			err = add_constant(builder, &reference->sections[i], constant_lists[k].kind,
+					   constant_lists[k].length);
+			break;
+		}
 	return err;
 }
 
@@ -377,8 +424,8 @@ static int compare_sites(const void *left, const void *right)
 int patch_sites_create(const struct ka_reference *reference, struct patch_sites *ret_sites)
 {
 	static int (*const steps[])(struct builder * builder) = {
-		add_alternatives, add_relative, add_ftrace,    add_paravirt,
-		add_with_targets, add_named,	add_call_pads,
+		add_alternatives, add_relative,	    add_constants, add_ftrace,
+		add_paravirt,	  add_with_targets, add_named,	   add_call_pads,
 	};
 	struct patch_sites sites = { 0 };
 	struct builder builder = {

@@ -29,15 +29,20 @@ static const char *const file_sections[] = {
 	".call_sites",
 	".ibt_endbr_seal",
 	".smp_locks",
-	"runtime_shift_d_hash_shift",
-	"runtime_ptr_dentry_hashtable",
-	"runtime_ptr_USER_PTR_MAX",
+};
+
+/* And those that begin so: where the kernel puts constants into its code. */
+static const char *const file_prefixes[] = {
+	"runtime_shift_",
+	"runtime_mask_",
+	"runtime_ptr_",
 };
 
 /* Parts of larger sections, from a symbol to another one; NULL: to the next symbol. */
 static const struct {
 	const char *name, *start, *stop;
 } symbol_ranges[] = {
+	{ REFERENCE_RODATA, "__start_rodata", "__start_ro_after_init" },
 	{ "mcount_loc", "__start_mcount_loc", "__stop_mcount_loc" },
 	{ "jump_table", "__start___jump_table", "__stop___jump_table" },
 	{ "static_call_sites", "__start_static_call_sites", "__stop_static_call_sites" },
@@ -60,6 +65,7 @@ static const char *const relocated_sections[] = {
 	".text",
 	".altinstr_replacement",
 	"call_thunk_template",
+	REFERENCE_RODATA,
 };
 
 const struct ka_section *reference_find(const struct ka_reference *reference, const char *name)
@@ -137,6 +143,19 @@ static int add_file_sections(struct ka_reference *reference, const struct vmlinu
 		else if (err == -ENOENT)
 			err = 0;
 	}
+	return err;
+}
+
+static int add_prefixed_sections(struct ka_reference *reference, const struct vmlinux *image)
+{
+	struct ka_section section;
+	int err = 0;
+
+	for (size_t i = 0; !err && i < sizeof(file_prefixes) / sizeof(file_prefixes[0]); i++)
+		for (size_t at = 0;
+		     !err && !vmlinux_section_next(image, file_prefixes[i], &at, &section);)
+			err = section_add(reference, section.name, section.address, section.bytes,
+					  section.len);
 	return err;
 }
 
@@ -310,6 +329,8 @@ int ka_reference_derive(const char *path, struct ka_reference **ret_reference)
 	if (strlen(reference->build_id) != BUILD_ID_HEX)
 		return -ENODATA;
 	err = add_file_sections(reference, &image);
+	if (!err)
+		err = add_prefixed_sections(reference, &image);
 	if (!err)
 		err = add_symbol_ranges(reference, &image);
 	if (!err)

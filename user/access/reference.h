@@ -15,6 +15,7 @@ struct ka_reference {
 };
 
 /* Names of the parts that are not sections of the file. */
+#define REFERENCE_RODATA "rodata"
 #define REFERENCE_RELOCS_32 "relocs_32"
 #define REFERENCE_RELOCS_INVERSE_32 "relocs_inverse_32"
 #define REFERENCE_RELOCS_64 "relocs_64"

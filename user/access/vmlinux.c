@@ -86,22 +86,24 @@ static const uint8_t *section_bytes(const struct vmlinux *image, const GElf_Shdr
 	return (const uint8_t *)image->bytes + shdr->sh_offset;
 }
 
-int vmlinux_section(const struct vmlinux *image, const char *name, struct ka_section *ret_section)
+/* The first one behind the `*at`-th that begins with the prefix, or is called so. */
+static int section_find(const struct vmlinux *image, const char *name, bool prefix, size_t *at,
+			struct ka_section *ret_section)
 {
-	Elf_Scn *scn = NULL;
+	Elf_Scn *scn;
 	GElf_Shdr shdr;
 	size_t names;
 
 	if (elf_getshdrstrndx(image->elf, &names))
 		return -EBADMSG;
-	while ((scn = elf_nextscn(image->elf, scn))) {
+	while ((scn = elf_getscn(image->elf, ++*at))) {
 		const uint8_t *bytes;
 		const char *found;
 
 		if (!gelf_getshdr(scn, &shdr))
 			return -EBADMSG;
 		found = elf_strptr(image->elf, names, shdr.sh_name);
-		if (!found || strcmp(found, name))
+		if (!found || (prefix ? strncmp(found, name, strlen(name)) : strcmp(found, name)))
 			continue;
 		bytes = section_bytes(image, &shdr);
 		if (!bytes || !shdr.sh_size)
@@ -111,10 +113,23 @@ int vmlinux_section(const struct vmlinux *image, const char *name, struct ka_sec
 			.bytes = bytes,
 			.len = shdr.sh_size,
 		};
-		snprintf(ret_section->name, sizeof(ret_section->name), "%s", name);
+		snprintf(ret_section->name, sizeof(ret_section->name), "%s", found);
 		return 0;
 	}
 	return -ENOENT;
+}
+
+int vmlinux_section(const struct vmlinux *image, const char *name, struct ka_section *ret_section)
+{
+	size_t at = 0;
+
+	return section_find(image, name, false, &at, ret_section);
+}
+
+int vmlinux_section_next(const struct vmlinux *image, const char *prefix, size_t *at,
+			 struct ka_section *ret_section)
+{
+	return section_find(image, prefix, true, at, ret_section);
 }
 
 const uint8_t *vmlinux_at(const struct vmlinux *image, uint64_t address, size_t len)

@@ -29,6 +29,9 @@ void vmlinux_close(struct vmlinux *image);
 
 /* A section of the file; -ENOENT: there is none, or it has no bytes. */
 int vmlinux_section(const struct vmlinux *image, const char *name, struct ka_section *ret_section);
+/* The next one whose name begins so. Begin with *at 0; -ENOENT: no more, or one without bytes. */
+int vmlinux_section_next(const struct vmlinux *image, const char *prefix, size_t *at,
+			 struct ka_section *ret_section);
 /* Bytes at a link-time address of a loaded section; NULL where there are not as many. */
 const uint8_t *vmlinux_at(const struct vmlinux *image, uint64_t address, size_t len);
 
