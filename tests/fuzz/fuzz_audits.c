@@ -9,14 +9,15 @@
 #include "monitor/audits/operations_lists.c"
 #include "monitor/audits/operations_proc.c"
 #include "monitor/audits/records.c"
+#include "monitor/audits/sockets.c"
 #include "monitor/audits/tracepoints.c"
 
 #include "fuzz.h"
 
 enum { READS_MAX = 2 << 20 };
 
-static const struct audit *const fuzzed[] = { &audit_ftrace, &audit_kprobes,
-					      &audit_tracepoints, &audit_operations };
+static const struct audit *const fuzzed[] = { &audit_ftrace, &audit_kprobes, &audit_tracepoints,
+					      &audit_operations, &audit_sockets };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
@@ -27,6 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		int err;
 
 		audit_guest_make();
+		audit_guest_sockets();
 		audit_guest.everywhere = true;
 		audit_modules_there[0].taints = data && len ? data[0] << 8 : 0;
 		/* Behind the lists' beginnings, so that prepare() finds what it needs. */

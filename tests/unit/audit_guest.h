@@ -54,7 +54,7 @@ static const struct audit_view audit_guest_view = {
 	.first = true,
 };
 
-static int audit_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count)
+static inline int audit_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count)
 {
 	(void)vm;
 	for (size_t i = 0; i < count; i++) {
@@ -71,8 +71,16 @@ static int audit_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count)
 	return 0;
 }
 
-static int audit_types_member(const struct ka_types *types, const char *type, const char *path,
-			      struct ka_member *ret_member)
+static inline int audit_gva_read(struct ka_vm *vm, uint64_t gva, void *buf, size_t len)
+{
+	struct ka_piece piece = { .address = gva, .buf = buf, .len = (uint32_t)len };
+
+	audit_readv(vm, &piece, 1);
+	return piece.error;
+}
+
+static inline int audit_types_member(const struct ka_types *types, const char *type,
+				     const char *path, struct ka_member *ret_member)
 {
 	(void)types;
 	for (size_t i = 0; i < audit_guest.members_count; i++)
@@ -84,7 +92,8 @@ static int audit_types_member(const struct ka_types *types, const char *type, co
 	return -ENOENT;
 }
 
-static int audit_kernel_symbol(const struct ka_kernel *kernel, const char *name, uint64_t *ret_gva)
+static inline int audit_kernel_symbol(const struct ka_kernel *kernel, const char *name,
+				      uint64_t *ret_gva)
 {
 	(void)kernel;
 	for (size_t i = 0; i < audit_guest.symbols_count; i++)
@@ -95,8 +104,8 @@ static int audit_kernel_symbol(const struct ka_kernel *kernel, const char *name,
 	return -ENODATA;
 }
 
-static const char *audit_kernel_name(const struct ka_kernel *kernel, uint64_t gva,
-				     uint64_t *ret_offset)
+static inline const char *audit_kernel_name(const struct ka_kernel *kernel, uint64_t gva,
+					    uint64_t *ret_offset)
 {
 	if (gva < kernel->text_start || gva >= kernel->text_end)
 		return NULL;
@@ -105,8 +114,8 @@ static const char *audit_kernel_name(const struct ka_kernel *kernel, uint64_t gv
 }
 
 /* The module's text, and what is behind it. */
-static int audit_translate(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva,
-			   struct ka_translation *ret_translation)
+static inline int audit_translate(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva,
+				  struct ka_translation *ret_translation)
 {
 	(void)vm, (void)paging;
 	if (gva < MODULE_TEXT)
@@ -116,6 +125,7 @@ static int audit_translate(struct ka_vm *vm, const struct ka_paging *paging, uin
 }
 
 #define ka_translate(vm, paging, gva, translation) audit_translate(vm, paging, gva, translation)
+#define ka_gva_read(vm, paging, gva, buf, len) ((void)(paging), audit_gva_read(vm, gva, buf, len))
 #define ka_readv(vm, pieces, count) audit_readv(vm, pieces, count)
 #define ka_types_member(types, type, path, member) audit_types_member(types, type, path, member)
 #define ka_types_size(types, type, size) ((void)(types), *(size) = 24, 0)
@@ -220,6 +230,26 @@ static inline void audit_guest_make(void)
 	audit_word(MEMORY + 0x200, MEMORY + 0x200);
 	/* Two tracepoints, relative to the words that lead to them. */
 	audit_word(MEMORY + 0x800, 0x100 | (uint64_t)(0x140 - 4) << 32);
+}
+
+/* What the audit of sockets goes by, besides. */
+static inline void audit_guest_sockets(void)
+{
+	audit_member("packet_type", "type", 0, 2);
+	audit_member("packet_type", "func", 0x10, 8);
+	audit_member("packet_type", "af_packet_priv", 0x20, 8);
+	audit_member("packet_type", "list", 0x30, 16);
+	audit_member("sock", "__sk_common.skc_node", 0x10, 16);
+	audit_member("sock", "__sk_common.skc_net.net", 0x20, 8);
+	audit_member("sock", "sk_uid", 0x28, 4);
+	audit_member("net", "packet.sklist", 0x80, 8);
+	audit_member("net", "dev_base_head", 0x90, 16);
+	audit_member("net_device", "dev_list", 0x10, 16);
+	audit_member("net_device", "ptype_all", 0x20, 16);
+	audit_member("net_device", "ptype_specific", 0x30, 16);
+	audit_symbol("ptype_all", MEMORY + 0xd00);
+	audit_symbol("jiffies", MEMORY + 0xd80);
+	audit_symbol("packet_rcv", IMAGE + 0x700);
 }
 
 #endif

@@ -54,8 +54,8 @@
 #define guest_text_prepare tested_guest_text_prepare
 #define guest_text_first tested_guest_text_first
 #define guest_text_drop tested_guest_text_drop
-#define guest_text_look tested_guest_text_look
-#define guest_text_aim tested_guest_text_aim
+#define guest_text_behind tested_guest_text_behind
+#define guest_text_more tested_guest_text_more
 #define guest_first_looks_allowed tested_guest_first_looks_allowed
 #define guest_first_look_took tested_guest_first_look_took
 #define guest_text_add tested_guest_text_add

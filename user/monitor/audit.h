@@ -31,14 +31,21 @@ struct audit_view {
 	const struct ka_reference *reference; /* of its kernel; NULL: none is known */
 };
 
-/* A module that came or went, which is no difference. */
+/* A module or an eBPF program that came or went, which is no difference. */
 struct audit_change {
+	enum { CHANGE_MODULE, CHANGE_PROGRAM } kind;
 	bool loaded, at_first_sight;
+	char name[64];
+	/* Of a module. */
 	bool reference;	    /* it is one that came with its kernel's reference */
 	const char *reason; /* why it is not; NULL: nothing is known of that kernel's modules */
-	char name[64], build_id[41];
+	char build_id[41];
 	uint64_t text_start, taints;
 	uint32_t text_size;
+	/* Of a program. */
+	const char *type;
+	uint32_t id, uid;
+	char tag[2 * KA_BPF_TAG_BYTES + 1];
 };
 
 /* What one look found; beyond AUDIT_DIFFERENCES_MAX it is counted only. */
@@ -50,10 +57,17 @@ struct audit_result {
 	const char *gap; /* what was not looked at, and why; NULL: nothing */
 };
 
+/* Memory of the guest's kernel: GVA, bytes. */
+struct audit_range {
+	uint64_t gva;
+	uint32_t len;
+};
+
 struct audit {
 	unsigned int period_ms; /* no look sooner after the last; 0: one in each cycle */
 	bool each_cycle; /* and whatever the budget says: it is a read and a comparison */
 	bool needs_modules;	/* goes by whose code an address is */
+	bool without_types;	/* does without them: view->types may be NULL in prepare() */
 	/*
 	 * Once a boot: where things lie in this kernel. `state` is release()'s to free.
 	 * Errors: -ENODATA, its types or symbols do not tell; -ENOMEM.
@@ -65,6 +79,8 @@ struct audit {
 	 * records changed meanwhile.
 	 */
 	int (*look)(void *state, const struct audit_view *view, struct audit_result *result);
+	/* Where a write deserves a look at once; NULL: nowhere. Returns how many. */
+	size_t (*hot_spots)(const void *state, struct audit_range *ranges, size_t max);
 	void (*release)(void *state);
 };
 
@@ -75,9 +91,15 @@ extern const struct audit *const audits[AUDITS];
 struct difference *audit_add(struct audit_result *result, enum check_id check,
 			     enum object_kind kind, uint64_t index);
 
+/* A new change of this look, zeroed but for its kind; NULL: it is one too many. */
+struct audit_change *audit_change_add(struct audit_result *result, int kind, bool loaded);
+
+/* The symbol at an address of the guest's kernel and the offset from it, or the address. */
+void audit_symbol_text(const struct ka_kernel *kernel, uint64_t gva, char *buf, size_t size);
+
 /* audits/: one file each. */
 extern const struct audit audit_modules, audit_taint, audit_processes, audit_executable, audit_bpf,
 	audit_dispatch, audit_module_text, audit_ftrace, audit_kprobes, audit_tracepoints,
-	audit_operations, audit_page_tables;
+	audit_operations, audit_page_tables, audit_rodata, audit_sockets;
 
 #endif

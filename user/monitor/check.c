@@ -35,6 +35,8 @@ const struct check checks[CHECKS] = {
 				"TA0005" },
 	[CHECK_PAGE_TABLES] = { "KVMBPF-PGTABLE-001", "page_tables", SEVERITY_CRITICAL, "T1014",
 				"TA0005" },
+	[CHECK_RODATA] = { "KVMBPF-RODATA-001", "rodata", SEVERITY_CRITICAL, "T1014", "TA0005" },
+	[CHECK_SOCKETS] = { "KVMBPF-SOCKETS-001", "sockets", SEVERITY_CRITICAL, "T1014", "TA0005" },
 };
 
 bool check_protectable(const char *word, enum check_id *ret_check)

@@ -27,6 +27,12 @@ static inline uint64_t clock_mono(void)
 	return clock_ns(CLOCK_MONOTONIC);
 }
 
+/* What this thread has had of a CPU: work is paid by it, not by the time that others took. */
+static inline uint64_t clock_thread(void)
+{
+	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 /* From the monotonic clock to the time of day. */
 static inline uint64_t clock_real_of(uint64_t mono_ns)
 {

@@ -165,6 +165,8 @@ static const cyaml_schema_field_t check_fields[] = {
 	CHECK("tracepoints", CHECK_TRACEPOINTS),
 	CHECK("operations", CHECK_OPERATIONS),
 	CHECK("page_tables", CHECK_PAGE_TABLES),
+	CHECK("rodata", CHECK_RODATA),
+	CHECK("sockets", CHECK_SOCKETS),
 	CYAML_FIELD_END,
 };
 

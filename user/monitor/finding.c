@@ -41,6 +41,8 @@ const char *object_kind_name(enum object_kind kind)
 		[OBJECT_TRACEPOINT_PROBE] = "tracepoint_probe",
 		[OBJECT_OPERATION] = "operation",
 		[OBJECT_PAGE] = "page",
+		[OBJECT_RODATA] = "rodata",
+		[OBJECT_SOCKET] = "socket",
 	};
 
 	return names[kind];

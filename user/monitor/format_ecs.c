@@ -17,6 +17,8 @@ static const struct {
 	{ "baseline.recorded", "state", { "configuration" }, { "creation" } },
 	{ "module.loaded", "event", { "driver" }, { "start" } },
 	{ "module.unloaded", "event", { "driver" }, { "end" } },
+	{ "bpf.loaded", "event", { "host" }, { "start" } },
+	{ "bpf.unloaded", "event", { "host" }, { "end" } },
 	{ "coverage.changed", "event", { "host" }, { "info" } },
 	{ "action.done", "event", { "host" }, { "change", "info" } },
 	{ "monitor.health", "metric", { "host" }, { "info" } },

@@ -13,6 +13,7 @@
 #include "policy.h"
 #include "reference.h"
 #include "store.h"
+#include "text_pass.h"
 #include "view.h"
 
 #include <kvmaccess.h>
@@ -32,6 +33,7 @@ struct watch {
 	const char *push_reason;     /* why not */
 	bool realtime;		     /* writes are told as they happen */
 	const char *realtime_reason; /* why not */
+	bool realtime_text;	     /* those to the code of system calls, too */
 	bool protect[CHECKS];	     /* and undone */
 	uint64_t interval_ns;
 	/* Of one CPU's time, in millionths, for all audits of each guest. */
@@ -44,7 +46,9 @@ struct first_looks {
 	uint64_t since_ns, spent_ns;
 };
 
-enum { SYSCALL_TABLES = 2, TRACKED_RANGES_MAX = 64 };
+enum { FRAME_BYTES = 4096 };
+
+enum { SYSCALL_TABLES = 2, TRACKED_RANGES_MAX = 64, TRACKED_CODE_MAX = 24 };
 
 enum vcpu_phase {
 	VCPU_NEW,      /* no baseline of it yet */
@@ -136,7 +140,7 @@ struct guest_text {
 	uint64_t address;	   /* of `bytes` */
 	uint32_t len;
 	uint8_t *bytes;
-	uint64_t next;		   /* where the next part begins */
+	struct text_pass pass;
 	uint64_t cycle;		   /* in which the part was chosen */
 	size_t piece;		   /* in the reader; SIZE_MAX: not read */
 	int error;
@@ -163,6 +167,10 @@ struct guest_audits {
 	struct guest_audit audit[AUDITS];
 	int64_t budget_ns; /* of CPU time; a look may overdraw it, and the next one waits */
 	uint64_t earned_ns, random;
+	/* Frames that code of system calls lies in, once a boot. */
+	struct tracked_range code[TRACKED_CODE_MAX];
+	size_t code_count;
+	bool code_known, code_written; /* written: since the last look */
 };
 
 struct guest {
@@ -225,6 +233,8 @@ struct guest {
 	uint64_t changes_lost; /* pushes lost since the last cycle */
 	unsigned int pushes;   /* that were judged, since pushes_since_ns */
 	uint64_t pushes_since_ns;
+	unsigned int code_looks; /* that writes to code asked for, since then */
+	uint64_t code_writes_since_ns;
 	uint64_t cycle_us; /* what the last cycle took */
 	uint64_t next_ns; /* not before that again, where its policy has a longer interval */
 	uint64_t soon_ns; /* a look before its next turn: its baseline is due; 0: none */
@@ -310,16 +320,15 @@ bool check_is_tracked(enum check_id check);
 /* guest_text.c: the kernel's text. */
 /* Takes the text of the reference, if there is one, for a new baseline. */
 void guest_text_prepare(struct guest *guest);
-/* Makes this the text that is looked at. False: there is none, or no memory. */
-bool guest_text_aim(struct guest *guest, struct guest_text *text, const struct ka_text *of);
-/* One part from `from` on, outside of a scan; what differs is read a second time, which decides. */
-int guest_text_look(struct guest *guest, struct guest_text *text, uint64_t from);
 /* May first looks go on in this interval? They are those of all guests together. */
 bool guest_first_looks_allowed(const struct watch *watch, uint64_t now);
 void guest_first_look_took(const struct watch *watch, uint64_t ns);
 /* Looks at all of it, or at as much as the interval allows; goes on with each call. */
 void guest_text_first(struct guest *guest);
 void guest_text_drop(struct guest *guest);
+/* Is it not seen as often as it should be? Then one more part, outside of the scan. */
+bool guest_text_behind(const struct guest *guest);
+int guest_text_more(struct guest *guest);
 /* A part of it, among what a scan reads. */
 void guest_text_add(struct guest *guest);
 void guest_text_collect(struct guest *guest);
@@ -328,6 +337,8 @@ void guest_text_collect(struct guest *guest);
 /* Makes those audits that are due, as far as the budget goes. */
 void guest_audit(struct guest *guest);
 void guest_audits_drop(struct guest *guest);
+/* The frames of code that a write to deserves a look at once. */
+const struct tracked_range *guest_code_frames(struct guest *guest, size_t *ret_count);
 /* Does one wait for its first look? */
 bool guest_audits_wait(const struct guest *guest);
 /* Is each audit seen that is made of this guest? */
@@ -389,7 +400,7 @@ static inline bool guest_coverage_next(const struct guest *guest, size_t *at,
 void guest_judge_text(struct guest *guest);
 /* What an audit found, of which there may be none. */
 void guest_judge_audit(struct guest *guest, enum check_id check,
-		       const struct difference *differences, size_t count);
+		       const struct difference *differences, size_t count, const char *detected_by);
 /* Once a boot: does the guest say the same about its symbols as the file or reference? */
 void guest_judge_symbols(struct guest *guest);
 /* The states of both, once they were looked at for the first time. */

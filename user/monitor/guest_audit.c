@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BURST_NS (20 * 1000 * 1000ull) /* saved up at most */
+#define BURST_NS (20 * 1000 * 1000ull) /* saved up, or what an interval earns, if that is more */
 /* Without a good look for so long, and for so many periods, what was seen is too old to go by. */
 #define STALE_NS (60 * NS_PER_S)
 enum { STALE_PERIODS = 10, LOOK_TRIES = 3 };
@@ -36,7 +36,8 @@ void guest_audits_drop(struct guest *guest)
 	}
 	if (all->prepared)
 		audits_cover(guest, COVERAGE_STALE, "the guest's kernel is not up yet");
-	all->prepared = false;
+	all->prepared = all->code_known = false;
+	all->code_count = 0;
 }
 
 static struct audit_view view_of(const struct guest *guest)
@@ -69,28 +70,37 @@ static void audits_prepare(struct guest *guest)
 		struct guest_audit *audit = &all->audit[i];
 
 		audit->coverage.off = guest->policy.off[VCPU_CHECKS + i];
-		audit->ready = !err && !audit->coverage.off &&
+		audit->ready = (!err || audits[i]->without_types) && !audit->coverage.off &&
 			       (guest->modules.layout || !audits[i]->needs_modules) &&
 			       !audits[i]->prepare(&view, &audit->state);
 		if (!audit->ready)
-			coverage_set(&audit->coverage, COVERAGE_UNOBSERVABLE,
-				     err ? "the guest's kernel has no type information (BTF)"
-					 : "the guest's kernel does not tell where its records are",
-				     clock_real());
+			coverage_set(
+				&audit->coverage, COVERAGE_UNOBSERVABLE,
+				err && !audits[i]->without_types
+					? "the guest's kernel has no type information (BTF)"
+					: "the guest's kernel does not tell where its records are",
+				clock_real());
 	}
 	ka_types_free(types);
 }
 
 /* ---- when ---------------------------------------------------------------------------------- */
 
+static uint64_t share_of(const struct guest *guest, uint64_t ns)
+{
+	return ns / 1000 * guest->watch->audit_ppm / 1000;
+}
+
 static void budget_earn(struct guest *guest, uint64_t now)
 {
 	struct guest_audits *all = &guest->audits;
-	uint64_t earned = (now - all->earned_ns) / 1000 * guest->watch->audit_ppm / 1000;
+	int64_t most = (int64_t)share_of(guest, guest->watch->interval_ns);
 
-	all->budget_ns += (int64_t)(all->earned_ns ? earned : BURST_NS);
-	if (all->budget_ns > (int64_t)BURST_NS)
-		all->budget_ns = BURST_NS;
+	if (most < (int64_t)BURST_NS)
+		most = BURST_NS;
+	all->budget_ns += all->earned_ns ? (int64_t)share_of(guest, now - all->earned_ns) : most;
+	if (all->budget_ns > most)
+		all->budget_ns = most;
 	all->earned_ns = now;
 }
 
@@ -127,7 +137,7 @@ static bool result_has(const struct audit_result *result, const struct object_ke
 	return false;
 }
 
-/* Modules that came and went are told at once: they are no findings. */
+/* Modules and programs that came and went are told at once: they are no findings. */
 static int look_once(const struct guest *guest, int which, const struct audit_view *view,
 		     struct audit_result *result)
 {
@@ -137,7 +147,7 @@ static int look_once(const struct guest *guest, int which, const struct audit_vi
 	result->gap = NULL;
 	err = audits[which]->look(guest->audits.audit[which].state, view, result);
 	for (size_t i = 0; i < result->change_count; i++)
-		report_module(guest, &result->changes[i]);
+		report_change(guest, &result->changes[i]);
 	return err;
 }
 
@@ -224,21 +234,70 @@ static void name_owners(struct guest *guest, const struct audit_result *result)
 	}
 }
 
+static void code_add(struct guest *guest, enum check_id check, uint64_t gva)
+{
+	struct guest_audits *all = &guest->audits;
+	struct ka_translation translation;
+
+	if (ka_translate(guest->vm, &guest->kernel.paging, gva, &translation))
+		return;
+	translation.gpa -= translation.gpa % FRAME_BYTES;
+	for (size_t i = 0; i < all->code_count; i++)
+		if (all->code[i].gpa == translation.gpa)
+			return;
+	if (all->code_count < TRACKED_CODE_MAX)
+		all->code[all->code_count++] = (struct tracked_range){ .gpa = translation.gpa,
+								       .len = FRAME_BYTES,
+								       .check = check };
+}
+
+/* Anew in each boot: where the frames lie that hold what an audit has hot spots in. */
+static void code_find(struct guest *guest, int which)
+{
+	struct audit_range ranges[TRACKED_CODE_MAX];
+	size_t count = audits[which]->hot_spots(guest->audits.audit[which].state, ranges,
+						TRACKED_CODE_MAX);
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t end = ranges[i].gva + ranges[i].len;
+
+		for (uint64_t gva = ranges[i].gva - ranges[i].gva % FRAME_BYTES; gva < end;
+		     gva += FRAME_BYTES)
+			code_add(guest, (enum check_id)(VCPU_CHECKS + which), gva);
+	}
+}
+
+const struct tracked_range *guest_code_frames(struct guest *guest, size_t *ret_count)
+{
+	struct guest_audits *all = &guest->audits;
+
+	for (int i = 0; !all->code_known && all->prepared && i < AUDITS; i++)
+		if (all->audit[i].ready && audits[i]->hot_spots)
+			code_find(guest, i);
+	all->code_known = all->prepared;
+	*ret_count = all->code_count;
+	return all->code;
+}
+
 static void audit_run(struct guest *guest, int which, uint64_t now)
 {
 	struct guest_audit *audit = &guest->audits.audit[which];
 	enum check_id check = (enum check_id)(VCPU_CHECKS + which);
 	struct audit_result result;
-	uint64_t end;
+	uint64_t begin = clock_thread(), cost_ns;
 	int err;
 
 	err = audit_look(guest, which, &result);
 	if (!err)
 		name_owners(guest, &result);
-	end = clock_mono();
+	cost_ns = clock_thread() - begin;
+	log_debug("%s: audit %s took %llu us", guest->info.name, checks[check].name,
+		  (unsigned long long)(cost_ns / NS_PER_US));
 	if (!err) {
-		audit->looked_ns = end;
-		guest_judge_audit(guest, check, result.differences, result.count);
+		audit->looked_ns = clock_mono();
+		guest_judge_audit(guest, check, result.differences, result.count,
+				  guest->audits.code_written && audits[which]->hot_spots ? "write"
+											 : "poll");
 	} else {
 		log_debug("%s: audit %s: %s", guest->info.name, checks[check].name, strerror(-err));
 	}
@@ -246,14 +305,39 @@ static void audit_run(struct guest *guest, int which, uint64_t now)
 	audit->next_ns = now + period_next(&guest->audits, audits[which]->period_ms);
 	audit->cycle = guest->cycles;
 	if (!audits[which]->each_cycle)
-		guest->audits.budget_ns -= (int64_t)(end - now);
+		guest->audits.budget_ns -= (int64_t)cost_ns;
+}
+
+/* Of the kernel's text what is due, with what the audits have left. */
+static void text_keep_pace(struct guest *guest)
+{
+	struct guest_audits *all = &guest->audits;
+	int r = 0;
+
+	while (!r && all->budget_ns > 0 && guest_text_behind(guest)) {
+		uint64_t begin = clock_thread();
+
+		r = guest_text_more(guest);
+		all->budget_ns -= (int64_t)(clock_thread() - begin);
+	}
+}
+
+static void audits_keep_pace(struct guest *guest)
+{
+	struct guest_audits *all = &guest->audits;
+	uint64_t now = clock_mono();
+	int due;
+
+	while (all->budget_ns > 0 && (due = audit_due(guest, now)) >= 0) {
+		audit_run(guest, due, now);
+		now = clock_mono();
+	}
 }
 
 void guest_audit(struct guest *guest)
 {
 	struct guest_audits *all = &guest->audits;
-	uint64_t now = clock_mono();
-	int due;
+	uint64_t now = clock_mono(), begin;
 
 	if (guest->phase != GUEST_WATCHED || guest->going_down || !guest->kernel.symbols)
 		return;
@@ -262,8 +346,9 @@ void guest_audit(struct guest *guest)
 	budget_earn(guest, now);
 	if (!all->prepared) {
 		/* Once a boot: it uses up what was saved, but puts off no look. */
+		begin = clock_thread();
 		audits_prepare(guest);
-		all->budget_ns -= (int64_t)(clock_mono() - now);
+		all->budget_ns -= (int64_t)(clock_thread() - begin);
 		if (all->budget_ns < 1)
 			all->budget_ns = 1;
 		now = clock_mono();
@@ -272,11 +357,9 @@ void guest_audit(struct guest *guest)
 		if (all->audit[i].ready && audits[i]->each_cycle &&
 		    all->audit[i].cycle != guest->cycles)
 			audit_run(guest, i, now);
-	now = clock_mono();
-	while (all->budget_ns > 0 && (due = audit_due(guest, now)) >= 0) {
-		audit_run(guest, due, now);
-		now = clock_mono();
-	}
+	all->code_written = false;
+	audits_keep_pace(guest);
+	text_keep_pace(guest);
 }
 
 bool guest_audits_wait(const struct guest *guest)

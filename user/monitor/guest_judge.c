@@ -417,14 +417,14 @@ void guest_judge_text(struct guest *guest)
 }
 
 void guest_judge_audit(struct guest *guest, enum check_id check,
-		       const struct difference *differences, size_t count)
+		       const struct difference *differences, size_t count, const char *detected_by)
 {
 	const struct finding_scope scope = { .check = check, .vcpu = OBJECT_SHARED, .table = -1 };
 	const struct guest_vcpu *vcpu = any_judged(guest);
 	struct look look = { .guest = guest,
 			     .real_ns = clock_real(),
 			     .mono_ns = clock_mono(),
-			     .detected_by = "poll" };
+			     .detected_by = detected_by };
 
 	if (!vcpu)
 		return;

@@ -32,6 +32,7 @@ static int text_read(void *ctx, uint64_t address, void *buf, size_t len)
 void guest_text_drop(struct guest *guest)
 {
 	free(guest->text.bytes);
+	text_pass_free(&guest->text.pass);
 	ka_tracing_layout_free(guest->text.tracing);
 	memset(&guest->text, 0, sizeof(guest->text));
 }
@@ -145,13 +146,18 @@ static int part_look(struct guest *guest, struct guest_text *text)
 	return r;
 }
 
-int guest_text_look(struct guest *guest, struct guest_text *text, uint64_t from)
+static size_t part_of(const struct guest_text *text, uint64_t address)
 {
-	text_aim(text, from);
-	return part_look(guest, text);
+	return (address - text->start) / PART_BYTES;
 }
 
-bool guest_text_aim(struct guest *guest, struct guest_text *text, const struct ka_text *of)
+static uint64_t part_start(const struct guest_text *text, size_t part)
+{
+	return text->start + part * PART_BYTES;
+}
+
+/* Makes this the text that is looked at. False: there is none, or no memory. */
+static bool text_is(struct guest *guest, struct guest_text *text, const struct ka_text *of)
 {
 	if (!text->bytes)
 		text->bytes = malloc(PART_BYTES + 2 * KA_TEXT_MARGIN);
@@ -162,17 +168,18 @@ bool guest_text_aim(struct guest *guest, struct guest_text *text, const struct k
 					    .read = text_read,
 					    .ctx = guest };
 	ka_text_range(of, &text->start, &text->end);
-	text->next = text->first = text->start;
+	text->first = text->start;
 	text->piece = SIZE_MAX;
-	return true;
+	text_pass_free(&text->pass);
+	return !text_pass_init(&text->pass, part_of(text, text->end - 1) + 1, clock_mono());
 }
 
 void guest_text_prepare(struct guest *guest)
 {
 	guest_text_drop(guest);
 	if (guest->reference &&
-	    !guest_text_aim(guest, &guest->text,
-			    references_text(guest->watch->references, guest->reference)))
+	    !text_is(guest, &guest->text,
+		     references_text(guest->watch->references, guest->reference)))
 		guest_text_drop(guest);
 }
 
@@ -195,30 +202,58 @@ void guest_first_look_took(const struct watch *watch, uint64_t ns)
 		watch->first_looks->spent_ns += ns;
 }
 
+/* Outside of the scan. */
+static int look_and_judge(struct guest *guest, uint64_t from)
+{
+	struct guest_text *text = &guest->text;
+	int r;
+
+	text->piece = 0;
+	text_aim(text, from);
+	r = part_look(guest, text);
+	if (!r) {
+		text_pass_seen(&text->pass, part_of(text, text->from), clock_mono());
+		guest_judge_text(guest);
+	} else {
+		log_debug("%s: the kernel's text: %s", guest->info.name, strerror(-r));
+	}
+	/* Nothing is at hand until the next scan. */
+	text->count = 0;
+	text->piece = SIZE_MAX;
+	return r;
+}
+
 void guest_text_first(struct guest *guest)
 {
 	struct guest_text *text = &guest->text;
 	uint64_t now = clock_mono();
 	int r = 0;
 
-	text->piece = 0;
 	while (!r && text->text && text->first < text->end &&
 	       guest_first_looks_allowed(guest->watch, now)) {
 		uint64_t begin = now;
 
-		r = guest_text_look(guest, text, text->first);
-		if (!r) {
-			guest_judge_text(guest);
+		r = look_and_judge(guest, text->first);
+		if (!r)
 			text->first = text->to;
-		}
 		now = clock_mono();
 		guest_first_look_took(guest->watch, now - begin);
 	}
-	if (r < 0)
-		log_debug("%s: the kernel's text: %s", guest->info.name, strerror(-r));
-	/* Nothing is at hand until the next scan. */
-	text->count = 0;
-	text->piece = SIZE_MAX;
+}
+
+bool guest_text_behind(const struct guest *guest)
+{
+	const struct guest_text *text = &guest->text;
+
+	return text->text && text->first == text->end &&
+	       text_pass_behind(&text->pass, clock_mono());
+}
+
+int guest_text_more(struct guest *guest)
+{
+	struct guest_text *text = &guest->text;
+
+	return look_and_judge(guest, part_start(text, text_pass_next(&text->pass, clock_mono())));
 }
 
 /* The n-th thing that wants to be looked at again: an open finding, or a young breakpoint. */
@@ -231,14 +266,13 @@ static bool part_again(const struct guest *guest, size_t n, uint64_t *ret_from)
 		const struct object_key *object = &guest->findings.findings[f].difference.object;
 
 		if (object->check == CHECK_TEXT && i++ == n) {
-			*ret_from = text->start + object->index / PART_BYTES * PART_BYTES;
+			*ret_from = part_start(text, object->index / PART_BYTES);
 			return true;
 		}
 	}
 	if (n - i >= text->breakpoint_count)
 		return false;
-	*ret_from = text->start +
-		    (text->breakpoints[n - i].address - text->start) / PART_BYTES * PART_BYTES;
+	*ret_from = part_start(text, part_of(text, text->breakpoints[n - i].address));
 	return true;
 }
 
@@ -253,9 +287,7 @@ static uint64_t part_next(struct guest *guest)
 		count++;
 	if (count && part_again(guest, guest->cycles / 2 % count, &from))
 		return from;
-	from = text->next;
-	text->next = text->end - from > PART_BYTES ? from + PART_BYTES : text->start;
-	return from;
+	return part_start(text, text_pass_next(&text->pass, clock_mono()));
 }
 
 void guest_text_add(struct guest *guest)
@@ -287,6 +319,8 @@ void guest_text_collect(struct guest *guest)
 	if (text->piece == SIZE_MAX)
 		return;
 	text->error = guest->reader.pieces[text->piece].error;
-	if (!text->error)
-		text_compare(guest, text);
+	if (text->error)
+		return;
+	text_pass_seen(&text->pass, part_of(text, text->from), clock_mono());
+	text_compare(guest, text);
 }

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+enum { CODE_LOOKS_PER_SECOND = 50 };
+
 /* An object of a table, and where it lies. */
 struct target {
 	struct object_key object;
@@ -97,12 +99,38 @@ static struct target table_target(const struct guest *guest, int t)
 	};
 }
 
+/*
+ * The kernel patches its own code, in several steps: what it comes to is looked at, and at once. A
+ * guest that writes there without end has its looks in the usual cycles.
+ */
+static bool code_written(struct guest *guest, const struct ka_write *write)
+{
+	const struct tracked_range *frames = guest->audits.code;
+	uint64_t now = clock_mono();
+
+	for (size_t i = 0; i < guest->audits.code_count; i++) {
+		if (write->gpa / FRAME_BYTES != frames[i].gpa / FRAME_BYTES)
+			continue;
+		if (now - guest->code_writes_since_ns >= NS_PER_S) {
+			guest->code_writes_since_ns = now;
+			guest->code_looks = 0;
+		}
+		guest->audits.code_written = true;
+		if (!guest->check_now && guest->code_looks < CODE_LOOKS_PER_SECOND) {
+			guest->code_looks++;
+			guest->check_now = true;
+		}
+		return true;
+	}
+	return false;
+}
+
 void guest_write(struct guest *guest, const struct ka_write *write)
 {
 	bool shared_done = false;
 	struct target target;
 
-	if (guest->phase != GUEST_WATCHED || guest->reset_seen)
+	if (guest->phase != GUEST_WATCHED || guest->reset_seen || code_written(guest, write))
 		return;
 	for (size_t i = 0; i < guest->vcpu_count; i++) {
 		const struct guest_vcpu *vcpu = &guest->vcpus[i];
@@ -165,6 +193,7 @@ static void tell_difference(struct guest *guest, const struct target *target,
 					     .vm_id = guest->id,
 					     .generation = guest->generation };
 	struct difference difference = difference_of(target, fold);
+	uint64_t now = clock_mono();
 	enum finding_news news;
 	struct finding *finding;
 
@@ -176,7 +205,8 @@ static void tell_difference(struct guest *guest, const struct target *target,
 	finding->reported_mono_ns = fold->first_ns;
 	if (news == FINDING_OPENED)
 		finding->last_ok_ns = target->vcpu->coverage[target->object.check].last_ok_ns;
-	guest_modules_read(&guest->modules, guest->vm, &guest->kernel, clock_mono(), NS_PER_S);
+	/* Another module may have lain where the one does that wrote. */
+	guest_modules_read(&guest->modules, guest->vm, &guest->kernel, now, now - fold->first_ns);
 	report_written(guest, finding, fold);
 }
 

@@ -19,7 +19,7 @@ enum { MODULES_CACHED = 8192 };
 struct loaded {
 	struct ka_reference *reference;
 	bool complete; /* it has more than its symbols */
-	struct ka_text *text; /* once it is asked for, as the rest is */
+	struct ka_text *text, *rodata; /* once they are asked for, as the rest is */
 	unsigned int users;
 	struct loaded_module {
 		char name[KA_MODULE_NAME_MAX];
@@ -41,6 +41,7 @@ static void loaded_free(struct loaded *loaded)
 		ka_module_image_free(loaded->modules[i].image);
 	free(loaded->modules);
 	ka_text_free(loaded->text);
+	ka_text_free(loaded->rodata);
 	ka_reference_free(loaded->reference);
 }
 
@@ -113,31 +114,6 @@ const struct ka_reference *references_get(struct references *references, const c
 	return load(references, build_id);
 }
 
-const struct ka_text *references_text(struct references *references,
-				      const struct ka_reference *reference)
-{
-	for (size_t i = 0; i < references->count; i++) {
-		struct loaded *loaded = &references->loaded[i];
-		int r = 0;
-
-		if (loaded->reference != reference)
-			continue;
-		if (!loaded->complete)
-			r = store_reference_complete(references->store, loaded->reference);
-		loaded->complete |= !r;
-		if (!r && !loaded->text)
-			r = ka_text_create(reference, &loaded->text);
-		if (r < 0)
-			log_warning("kernel %s: its text cannot be compared: %s",
-				    ka_reference_build_id(reference),
-				    r == -ENODATA ? "the image has no relocations (is it not the "
-						    "vmlinuz?) or does not name what is patched"
-						  : strerror(-r));
-		return loaded->text;
-	}
-	return NULL;
-}
-
 static struct loaded *loaded_find(struct references *references,
 				  const struct ka_reference *reference)
 {
@@ -145,6 +121,47 @@ static struct loaded *loaded_find(struct references *references,
 		if (references->loaded[i].reference == reference)
 			return &references->loaded[i];
 	return NULL;
+}
+
+/* All of it from the store: more is asked for than its symbols. */
+static int complete(struct references *references, struct loaded *loaded)
+{
+	int r = loaded->complete ? 0
+				 : store_reference_complete(references->store, loaded->reference);
+
+	loaded->complete |= !r;
+	return r;
+}
+
+const struct ka_text *references_text(struct references *references,
+				      const struct ka_reference *reference)
+{
+	struct loaded *loaded = loaded_find(references, reference);
+	int r;
+
+	if (!loaded)
+		return NULL;
+	r = complete(references, loaded);
+	if (!r && !loaded->text)
+		r = ka_text_create(reference, &loaded->text);
+	if (r < 0)
+		log_warning("kernel %s: its text cannot be compared: %s",
+			    ka_reference_build_id(reference),
+			    r == -ENODATA ? "the image has no relocations (is it not the vmlinuz?) "
+					    "or does not name what is patched"
+					  : strerror(-r));
+	return loaded->text;
+}
+
+const struct ka_text *references_rodata(struct references *references,
+					const struct ka_reference *reference)
+{
+	struct loaded *loaded = loaded_find(references, reference);
+
+	if (loaded && !loaded->rodata && !complete(references, loaded) &&
+	    ka_rodata_create(reference, &loaded->rodata))
+		loaded->rodata = NULL;
+	return loaded ? loaded->rodata : NULL;
 }
 
 bool references_have_modules(struct references *references, const struct ka_reference *reference)

@@ -19,6 +19,9 @@ const struct ka_reference *references_get(struct references *references, const c
 /* Its text, which lives as long; NULL: it has none that could be compared. */
 const struct ka_text *references_text(struct references *references,
 				      const struct ka_reference *reference);
+/* The same of its read-only data. */
+const struct ka_text *references_rodata(struct references *references,
+					const struct ka_reference *reference);
 /* A module that came with it, which lives as long; NULL: none of this name did. */
 const struct ka_module_image *references_module(struct references *references,
 						const struct ka_reference *reference,

@@ -151,7 +151,7 @@ void report_baseline(const struct guest *guest, uint64_t real_ns, uint64_t mono_
 	emit(guest, event);
 }
 
-/* ---- modules ------------------------------------------------------------------------------- */
+/* ---- modules and programs ------------------------------------------------------------------ */
 
 /* One that is not the vendor's deserves a look, more so if it bears the name of one. */
 static enum severity module_severity(const struct audit_change *change)
@@ -161,7 +161,7 @@ static enum severity module_severity(const struct audit_change *change)
 	return change->taints ? SEVERITY_LOW : SEVERITY_MEDIUM;
 }
 
-void report_module(const struct guest *guest, const struct audit_change *change)
+static void report_module(const struct guest *guest, const struct audit_change *change)
 {
 	json_t *event, *module;
 	char message[256];
@@ -185,6 +185,31 @@ void report_module(const struct guest *guest, const struct audit_change *change)
 			set(event, "reason", json_string(change->reason));
 	}
 	emit(guest, event);
+}
+
+static void report_program(const struct guest *guest, const struct audit_change *change)
+{
+	json_t *event, *program;
+	char message[256];
+
+	snprintf(message, sizeof(message), "%s: eBPF program %u (%s) %s", guest->info.name,
+		 change->id, change->name[0] ? change->name : "no name",
+		 change->loaded ? "loaded" : "unloaded");
+	event = event_about(guest, change->loaded ? "bpf.loaded" : "bpf.unloaded", SEVERITY_INFO,
+			    clock_real(), clock_mono(), message);
+	program = json_pack("{s:I, s:o, s:s, s:s, s:I}", "id", (json_int_t)change->id, "name",
+			    event_string(change->name), "type", change->type, "tag", change->tag,
+			    "uid", (json_int_t)change->uid);
+	set(event, "program", program);
+	emit(guest, event);
+}
+
+void report_change(const struct guest *guest, const struct audit_change *change)
+{
+	if (change->kind == CHANGE_MODULE)
+		report_module(guest, change);
+	else
+		report_program(guest, change);
 }
 
 /* ---- violations ---------------------------------------------------------------------------- */
@@ -528,6 +553,9 @@ void report_object_text(const struct guest *guest, const struct difference *diff
 	case OBJECT_TRACEPOINT_PROBE:
 		snprintf(buf, size, "probe of tracepoint %s", difference->name);
 		break;
+	case OBJECT_RODATA:
+		snprintf(buf, size, "read-only data %s", difference->name);
+		break;
 	default:
 		snprintf(buf, size, "%s %s", object_kind_name(key->kind), difference->name);
 		break;
@@ -726,6 +754,7 @@ json_t *report_check_state(const struct guest *guest, const struct guest_vcpu *v
 			   enum check_id check)
 {
 	const struct coverage *coverage = guest_coverage(guest, vcpu, check);
+	uint64_t age_ns;
 	json_t *json;
 
 	json = json_pack("{s:s, s:o, s:s, s:s, s:o, s:{s:I, s:I, s:I, s:I}}", "vm", guest->id,
@@ -742,6 +771,8 @@ json_t *report_check_state(const struct guest *guest, const struct guest_vcpu *v
 		set(json, "reason", json_string(coverage->reason));
 	if (check_is_tracked(check))
 		set(json, "writes", writes_json(&guest->tracking[check]));
+	if (check == CHECK_TEXT && text_pass_oldest(&guest->text.pass, clock_mono(), &age_ns))
+		set(json, "oldest_ms", json_integer((json_int_t)(age_ns / NS_PER_MS)));
 	return json;
 }
 

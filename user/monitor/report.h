@@ -30,7 +30,7 @@ json_t *report_vm(const struct guest *guest);
 json_t *report_check_state(const struct guest *guest, const struct guest_vcpu *vcpu,
 			   enum check_id check);
 
-/* A module of the guest's kernel came or went. */
-void report_module(const struct guest *guest, const struct audit_change *change);
+/* A module or an eBPF program of the guest's kernel came or went. */
+void report_change(const struct guest *guest, const struct audit_change *change);
 
 #endif

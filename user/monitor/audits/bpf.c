@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * eBPF programs that run but have no identifier any more, and those that change what others see: the
- * memory of processes, or the results of kernel functions.
+ * eBPF programs that run but have no identifier any more, and those that change what others see:
+ * the memory of processes, or the results of kernel functions. Also tells which came and went.
  */
 #include "../audit.h"
 #include "../text.h"
@@ -13,17 +13,19 @@
 
 enum { PROGRAMS_MAX = 2048 };
 
-/* Of a program whose instructions were read: they do not change once it runs. */
+/* One that was there in the last look; its instructions were read, and do not change once it runs.
+ */
 struct known {
-	uint64_t gva, loaded_ns;
-	uint32_t id, uses;
+	struct ka_bpf_program program;
+	uint32_t uses;
 };
 
 struct bpf {
 	struct ka_bpf_layout *layout;
 	struct ka_bpf_program programs[PROGRAMS_MAX];
-	struct known known[PROGRAMS_MAX];
-	size_t known_count;
+	struct known known[PROGRAMS_MAX], now[PROGRAMS_MAX];
+	size_t known_count, now_count;
+	bool counted; /* those of the first look are known */
 };
 
 static void bpf_release(void *state)
@@ -94,54 +96,89 @@ static void add_dangerous(struct audit_result *result, const struct ka_bpf_progr
 		 uses & KA_BPF_OVERRIDES ? "bpf_override_return" : "");
 }
 
-static const struct known *find(const struct bpf *bpf, const struct ka_bpf_program *program)
+static bool is_same(const struct ka_bpf_program *a, const struct ka_bpf_program *b)
 {
-	for (size_t i = 0; i < bpf->known_count; i++)
-		if (bpf->known[i].gva == program->gva && bpf->known[i].id == program->id &&
-		    bpf->known[i].loaded_ns == program->loaded_ns)
-			return &bpf->known[i];
+	return a->gva == b->gva && a->id == b->id && a->loaded_ns == b->loaded_ns;
+}
+
+static const struct known *find(const struct known *known, size_t count,
+				const struct ka_bpf_program *program)
+{
+	for (size_t i = 0; i < count; i++)
+		if (is_same(&known[i].program, program))
+			return &known[i];
 	return NULL;
 }
 
-/* One that cannot be read is being unloaded; the next look tells. */
-static bool learn(const struct bpf *bpf, const struct audit_view *view,
-		  const struct ka_bpf_program *program, struct known *ret_known)
+/* False: there is no more room to tell it in this look. */
+static bool add_change(struct audit_result *result, const struct ka_bpf_program *program,
+		       bool loaded)
 {
-	const struct known *known = find(bpf, program);
+	struct audit_change *change = audit_change_add(result, CHANGE_PROGRAM, loaded);
 
-	if (known) {
-		*ret_known = *known;
-		return true;
-	}
-	*ret_known = (struct known){ program->gva, program->loaded_ns, program->id, 0 };
-	return !ka_bpf_uses(view->vm, view->kernel, bpf->layout, program, &ret_known->uses);
+	if (!change)
+		return false;
+	text_clean(change->name, sizeof(change->name), program->name);
+	change->type = ka_bpf_type_name(program->type);
+	change->id = program->id;
+	change->uid = program->uid;
+	text_bytes(change->tag, program->tag, sizeof(program->tag));
+	return true;
+}
+
+/* What cannot be read is being unloaded, and what cannot be told now is as if not seen: the next
+ * look. */
+static const struct known *learn(struct bpf *bpf, const struct audit_view *view,
+				 const struct ka_bpf_program *program, struct audit_result *result)
+{
+	const struct known *known = find(bpf->known, bpf->known_count, program);
+	struct known *now = &bpf->now[bpf->now_count];
+
+	*now = (struct known){ .program = *program, .uses = known ? known->uses : 0 };
+	if (!known && ka_bpf_uses(view->vm, view->kernel, bpf->layout, program, &now->uses))
+		return NULL;
+	if (!known && bpf->counted && !add_change(result, program, true))
+		return NULL;
+	bpf->now_count++;
+	return now;
+}
+
+static void forget_gone(struct bpf *bpf, struct audit_result *result)
+{
+	for (size_t i = 0; i < bpf->known_count && bpf->now_count < PROGRAMS_MAX; i++)
+		if (!find(bpf->now, bpf->now_count, &bpf->known[i].program) &&
+		    !add_change(result, &bpf->known[i].program, false))
+			bpf->now[bpf->now_count++] = bpf->known[i];
+	memcpy(bpf->known, bpf->now, bpf->now_count * sizeof(bpf->now[0]));
+	bpf->known_count = bpf->now_count;
+	bpf->counted = true;
 }
 
 static int bpf_look(void *state, const struct audit_view *view, struct audit_result *result)
 {
 	struct bpf *bpf = state;
-	struct known *now = calloc(PROGRAMS_MAX, sizeof(*now));
-	size_t count = 0, learned = 0;
-	int err = now ? ka_bpf_read(view->vm, view->kernel, bpf->layout, bpf->programs, PROGRAMS_MAX,
-				    &count)
-		      : -ENOMEM;
+	size_t count = 0;
+	int err = ka_bpf_read(view->vm, view->kernel, bpf->layout, bpf->programs, PROGRAMS_MAX,
+			      &count);
 
-	for (size_t i = 0; !err && i < count; i++) {
+	if (err)
+		return err;
+	bpf->now_count = 0;
+	for (size_t i = 0; i < count; i++) {
 		const struct ka_bpf_program *program = &bpf->programs[i];
+		const struct known *known = NULL;
 
 		if (!program->references) /* it is being unloaded */
 			continue;
 		if (!(program->views & KA_BPF_NUMBERED))
 			add_hidden(result, program);
-		else if (learn(bpf, view, program, &now[learned]) && now[learned++].uses)
-			add_dangerous(result, program, now[learned - 1].uses);
+		else
+			known = learn(bpf, view, program, result);
+		if (known && known->uses)
+			add_dangerous(result, program, known->uses);
 	}
-	if (!err) {
-		memcpy(bpf->known, now, learned * sizeof(*now));
-		bpf->known_count = learned;
-	}
-	free(now);
-	return err;
+	forget_gone(bpf, result);
+	return 0;
 }
 
 const struct audit audit_bpf = {

@@ -7,6 +7,7 @@
 #include "../audit.h"
 
 #include "../cleanup.h"
+#include "../clock.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,11 +20,14 @@ enum {
 	CODES_MAX = 96,
 	BRANCH_BYTES = 5,
 	TRAMPOLINE_BYTES = 16, /* of ftrace's, before anything that differs by trampoline */
-	POKES_MAX = 4,	       /* looks in a row that may meet a breakpoint of text_poke() */
 	BPF_SYMBOLS_MAX = 1024,
 	BPF_WALKS_MAX = 8,     /* of that list, in a look */
 	TEXT_DIFFERENCES = 4,
+	OPCODE_INT3 = 0xcc,
 };
+
+/* For no longer than this a breakpoint stands where the kernel patches, be it all functions at once. */
+#define POKE_NS (3 * NS_PER_S)
 
 enum code_kind {
 	CODE_SWITCH, /* the compiler's switch: leads to system calls, and nowhere else */
@@ -109,7 +113,7 @@ struct code {
 	uint64_t gva;
 	uint32_t len;
 	bool seen, accepted; /* `first` is filled; `good` is */
-	unsigned int pokes;
+	uint64_t poked_ns; /* since when a breakpoint stands in it that nothing explains; 0: none does */
 	uint8_t *observed, *first, *good;
 };
 
@@ -150,7 +154,7 @@ static bool code_find(const struct ka_kernel *kernel, const char *name, enum cod
 
 static void bpf_find(const struct audit_view *view, struct bpf_symbols *bpf)
 {
-	if (ka_kernel_symbol(view->kernel, "bpf_kallsyms", &bpf->list) ||
+	if (!view->types || ka_kernel_symbol(view->kernel, "bpf_kallsyms", &bpf->list) ||
 	    ka_types_member(view->types, "bpf_ksym", "start", &bpf->start) ||
 	    ka_types_member(view->types, "bpf_ksym", "end", &bpf->end) ||
 	    ka_types_member(view->types, "bpf_ksym", "lnode", &bpf->node))
@@ -201,7 +205,7 @@ static int dispatch_prepare(const struct audit_view *view, void **ret_state)
 	ka_kernel_symbol(view->kernel, "__entry_text_start", &dispatch->entry_start);
 	ka_kernel_symbol(view->kernel, "__entry_text_end", &dispatch->entry_end);
 	bpf_find(view, &dispatch->bpf);
-	if (ka_tracing_layout_new(view->kernel, view->types, &dispatch->tracing))
+	if (!view->types || ka_tracing_layout_new(view->kernel, view->types, &dispatch->tracing))
 		dispatch->tracing = NULL;
 	r = dispatch->count ? room_make(dispatch) : -ENODATA;
 	if (r < 0) {
@@ -322,19 +326,6 @@ struct look_at {
 	bool poked;
 };
 
-static void symbol_text(const struct ka_kernel *kernel, uint64_t gva, char *buf, size_t size)
-{
-	uint64_t offset = 0;
-	const char *name = ka_kernel_name(kernel, gva, &offset);
-
-	if (!name)
-		snprintf(buf, size, "0x%llx", (unsigned long long)gva);
-	else if (offset)
-		snprintf(buf, size, "%.48s+0x%llx", name, (unsigned long long)offset);
-	else
-		snprintf(buf, size, "%.64s", name);
-}
-
 static void bytes_text(const uint8_t *bytes, size_t len, char buf[static 2 * HEAD_BYTES + 1])
 {
 	len = len < HEAD_BYTES ? len : HEAD_BYTES;
@@ -357,9 +348,10 @@ static void tell(struct look_at *at, uint32_t offset, uint32_t len, const uint8_
 	difference->target = target;
 	difference->len = len;
 	difference->problem = target ? "redirected" : "changed";
-	symbol_text(at->view->kernel, difference->gva, difference->name, sizeof(difference->name));
+	audit_symbol_text(at->view->kernel, difference->gva, difference->name,
+			  sizeof(difference->name));
 	if (target)
-		symbol_text(at->view->kernel, target, to, sizeof(to));
+		audit_symbol_text(at->view->kernel, target, to, sizeof(to));
 	snprintf(difference->what, sizeof(difference->what), target ? "leads to %s" : "changed%s",
 		 to);
 	if (was)
@@ -429,6 +421,12 @@ static bool is_self_patch(const struct look_at *at, uint32_t offset, const struc
 	       ((jump_label && (was->length == 2 || was->length == BRANCH_BYTES)) || traced);
 }
 
+static bool may_be_poke(struct look_at *at)
+{
+	at->poked = true;
+	return !at->code->poked_ns || clock_mono() - at->code->poked_ns < POKE_NS;
+}
+
 /*
  * Holds what stands there against what did at first, instruction by instruction. Of a head only what
  * comes before the function's own code, and no breakpoint: kprobes put theirs behind it, and jumps.
@@ -450,8 +448,7 @@ static void judge_changes(struct look_at *at)
 		if (is_self_patch(at, offset, &was, &is) || (head && is.kind == KA_INSN_INT3))
 			continue;
 		/* While text_poke() puts another instruction there. */
-		at->poked |= is.kind == KA_INSN_INT3;
-		if (is.kind == KA_INSN_INT3 && code->pokes < POKES_MAX)
+		if (is.kind == KA_INSN_INT3 && may_be_poke(at))
 			continue;
 		tell(at, offset, len, first, now, is.target);
 	}
@@ -501,6 +498,9 @@ static int judge_by_reference(struct look_at *at)
 	for (size_t i = 0; i < count && i < TEXT_DIFFERENCES; i++) {
 		uint32_t offset = (uint32_t)(found[i].address - from);
 
+		if (found[i].observed[0] == OPCODE_INT3 && found[i].expected[0] != OPCODE_INT3 &&
+		    may_be_poke(at))
+			continue;
 		tell(at, offset, found[i].len, found[i].expected, found[i].observed,
 		     found[i].target ? found[i].target + slide : branch_over(code, offset));
 	}
@@ -523,7 +523,7 @@ static int judge(struct look_at *at)
 		if (!at->found)
 			judge_branches(at);
 	}
-	code->pokes = !at->poked ? 0 : code->pokes < POKES_MAX ? code->pokes + 1 : POKES_MAX;
+	code->poked_ns = !at->poked ? 0 : code->poked_ns ? code->poked_ns : clock_mono();
 	code->accepted = !err && !at->found && !at->poked;
 	if (code->accepted)
 		memcpy(code->good, code->observed, code->len);
@@ -557,9 +557,25 @@ static int dispatch_look(void *state, const struct audit_view *view, struct audi
 	return err;
 }
 
+/* Not the heads: they lie on a frame each, where the kernel writes as soon as anything is traced.
+ */
+static size_t dispatch_hot_spots(const void *state, struct audit_range *ranges, size_t max)
+{
+	const struct dispatch *dispatch = state;
+	size_t count = 0;
+
+	for (size_t i = 0; i < dispatch->count && count < max; i++)
+		if (dispatch->code[i].kind != CODE_HEAD)
+			ranges[count++] = (struct audit_range){ dispatch->code[i].gva,
+								dispatch->code[i].len };
+	return count;
+}
+
 const struct audit audit_dispatch = {
 	.each_cycle = true,
+	.without_types = true,
 	.prepare = dispatch_prepare,
 	.look = dispatch_look,
+	.hot_spots = dispatch_hot_spots,
 	.release = dispatch_free,
 };

@@ -132,18 +132,16 @@ static void identify(struct module_text *all, struct known *known, const char **
 static void add_change(struct audit_result *result, const struct known *known, bool loaded,
 		       const char *reason, bool first)
 {
-	struct audit_change *change;
+	struct audit_change *change = audit_change_add(result, CHANGE_MODULE, loaded);
 
-	if (result->change_count == AUDIT_CHANGES_MAX)
+	if (!change)
 		return;
-	change = &result->changes[result->change_count++];
-	*change = (struct audit_change){ .loaded = loaded,
-					 .at_first_sight = first,
-					 .reference = known->image,
-					 .reason = reason,
-					 .text_start = known->module.text_start,
-					 .text_size = known->module.text_size,
-					 .taints = known->module.taints };
+	change->at_first_sight = first;
+	change->reference = known->image;
+	change->reason = reason;
+	change->text_start = known->module.text_start;
+	change->text_size = known->module.text_size;
+	change->taints = known->module.taints;
 	text_clean(change->name, sizeof(change->name), known->module.name);
 	strcpy(change->build_id, known->build_id);
 }

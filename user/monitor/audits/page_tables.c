@@ -371,6 +371,7 @@ static int tables_look(void *opaque, const struct audit_view *view, struct audit
 }
 
 const struct audit audit_page_tables = {
+	.without_types = true,
 	.prepare = tables_prepare,
 	.look = tables_look,
 	.release = free,

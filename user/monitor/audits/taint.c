@@ -70,6 +70,8 @@ static int taint_look(void *state, const struct audit_view *view, struct audit_r
 }
 
 const struct audit audit_taint = {
+	.each_cycle = true,
+	.without_types = true,
 	.prepare = taint_prepare,
 	.look = taint_look,
 	.release = free,

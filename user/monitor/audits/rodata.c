@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The kernel's read-only data, from tables of operations to names, against what its vendor built:
+ * once a kernel is up it has no reason to change a byte of it. Where there is no reference, against
+ * hashes of what stood there at first sight.
+ */
+#include "../audit.h"
+#include "../reference.h"
+#include "../text.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	PART_BYTES = 64 << 10,
+	PARTS = 8, /* in a look */
+	RODATA_MAX = 64 << 20,
+	GRAIN_BYTES = 1024, /* that a hash is of */
+	WORD_BYTES = 8,
+	SPOTS_MAX = 32, /* more of them tell no more */
+};
+
+_Static_assert(crypto_shorthash_BYTES == sizeof(uint64_t), "a hash is kept as a number");
+
+/* What differs: a word, or without a reference a grain. */
+struct spot {
+	uint64_t gva;
+	uint8_t expected[WORD_BYTES], observed[WORD_BYTES];
+};
+
+struct rodata {
+	const struct ka_text *vendor;	 /* NULL: hashes of what was there first */
+	uint64_t start, end, next, seen; /* GVAs; seen: the hashes up to there are made */
+	uint64_t *hashes;
+	uint8_t key[crypto_shorthash_KEYBYTES];
+	struct spot spots[SPOTS_MAX];
+	size_t count;
+	uint8_t bytes[PART_BYTES];
+};
+
+static void rodata_release(void *state)
+{
+	struct rodata *rodata = state;
+
+	if (rodata)
+		free(rodata->hashes);
+	free(rodata);
+}
+
+/* Where it lies; what the kernel writes while it starts (ro_after_init) is no part of it. */
+static int find_range(const struct audit_view *view, struct rodata *rodata)
+{
+	const struct ka_kernel *kernel = view->kernel;
+
+	if (view->reference)
+		rodata->vendor = references_rodata(view->references, view->reference);
+	if (rodata->vendor) {
+		ka_text_range(rodata->vendor, &rodata->start, &rodata->end);
+		rodata->start += kernel->slide;
+		rodata->end += kernel->slide;
+	} else if (ka_kernel_symbol(kernel, "__start_rodata", &rodata->start) ||
+		   ka_kernel_symbol(kernel, "__start_ro_after_init", &rodata->end)) {
+		return -ENODATA;
+	}
+	return rodata->start < kernel->base || rodata->end > kernel->image_end ||
+			       rodata->end <= rodata->start ||
+			       rodata->end - rodata->start > RODATA_MAX
+		       ? -ENODATA
+		       : 0;
+}
+
+static int rodata_prepare(const struct audit_view *view, void **ret_state)
+{
+	struct rodata *rodata = calloc(1, sizeof(*rodata));
+	int err = rodata ? find_range(view, rodata) : -ENOMEM;
+
+	if (!err && !rodata->vendor) {
+		rodata->hashes = calloc((rodata->end - rodata->start) / GRAIN_BYTES + 1,
+					sizeof(rodata->hashes[0]));
+		err = rodata->hashes ? 0 : -ENOMEM;
+		crypto_shorthash_keygen(rodata->key);
+	}
+	if (err) {
+		rodata_release(rodata);
+		return err;
+	}
+	rodata->next = rodata->seen = rodata->start;
+	*ret_state = rodata;
+	return 0;
+}
+
+/* ---- what differs --------------------------------------------------------------------------- */
+
+static void add_spot(struct rodata *rodata, uint64_t gva, const uint8_t *expected,
+		     const uint8_t *observed)
+{
+	struct spot *spot = &rodata->spots[rodata->count];
+
+	for (size_t i = 0; i < rodata->count; i++)
+		if (rodata->spots[i].gva == gva)
+			return;
+	if (rodata->count == SPOTS_MAX)
+		return;
+	rodata->count++;
+	*spot = (struct spot){ .gva = gva };
+	if (!expected)
+		return;
+	memcpy(spot->expected, expected, WORD_BYTES);
+	memcpy(spot->observed, observed, WORD_BYTES);
+}
+
+/* The whole word, which its first byte that differs may be in the middle of. */
+static void add_word(struct rodata *rodata, const struct ka_text_difference *found, uint64_t slide,
+		     uint64_t from, uint64_t to)
+{
+	uint64_t at = found->address & ~(uint64_t)(WORD_BYTES - 1);
+	size_t before = found->address - at;
+	uint8_t expected[WORD_BYTES], observed[WORD_BYTES];
+
+	if (at < from || to - at < WORD_BYTES)
+		return;
+	memcpy(observed, rodata->bytes + (at - from), WORD_BYTES);
+	memcpy(expected, observed, before);
+	memcpy(expected + before, found->expected, WORD_BYTES - before);
+	add_spot(rodata, at + slide, expected, observed);
+}
+
+static void compare_with_vendor(struct rodata *rodata, const struct audit_view *view, uint64_t from,
+				uint64_t to)
+{
+	struct ka_text_boot boot = { .slide = view->kernel->slide };
+	struct ka_text_difference found[SPOTS_MAX];
+	size_t count;
+
+	from -= boot.slide;
+	to -= boot.slide;
+	count = ka_text_compare(rodata->vendor, &boot, from, rodata->bytes, to - from, from, to,
+				found, SPOTS_MAX);
+	for (size_t i = 0; i < count && i < SPOTS_MAX; i++)
+		add_word(rodata, &found[i], boot.slide, from, to);
+}
+
+static void compare_with_first(struct rodata *rodata, uint64_t from, uint64_t to)
+{
+	for (uint64_t gva = from, len; gva < to; gva += len) {
+		uint64_t *known = &rodata->hashes[(gva - rodata->start) / GRAIN_BYTES];
+		uint64_t hash;
+
+		len = to - gva < GRAIN_BYTES ? to - gva : GRAIN_BYTES;
+		crypto_shorthash((unsigned char *)&hash, rodata->bytes + (gva - from), len,
+				 rodata->key);
+		if (gva >= rodata->seen)
+			*known = hash;
+		else if (*known != hash)
+			add_spot(rodata, gva, NULL, NULL);
+	}
+	if (to > rodata->seen)
+		rodata->seen = to;
+}
+
+static int compare(struct rodata *rodata, const struct audit_view *view, uint64_t from, uint64_t to)
+{
+	int err = ka_gva_read(view->vm, &view->kernel->paging, from, rodata->bytes, to - from);
+
+	if (err)
+		return err;
+	if (rodata->vendor)
+		compare_with_vendor(rodata, view, from, to);
+	else
+		compare_with_first(rodata, from, to);
+	return 0;
+}
+
+/* What differed is looked at in each look, so that it is soon told what became of it. */
+static int compare_again(struct rodata *rodata, const struct audit_view *view)
+{
+	uint64_t len = rodata->vendor ? WORD_BYTES : GRAIN_BYTES;
+	struct spot before[SPOTS_MAX];
+	size_t count = rodata->count;
+	int err = 0;
+
+	memcpy(before, rodata->spots, sizeof(before));
+	rodata->count = 0;
+	for (size_t i = 0; !err && i < count; i++)
+		err = compare(rodata, view, before[i].gva,
+			      rodata->end - before[i].gva < len ? rodata->end
+								: before[i].gva + len);
+	return err;
+}
+
+static int compare_next(struct rodata *rodata, const struct audit_view *view)
+{
+	uint64_t to =
+		rodata->end - rodata->next > PART_BYTES ? rodata->next + PART_BYTES : rodata->end;
+	int err = compare(rodata, view, rodata->next, to);
+
+	if (!err)
+		rodata->next = to == rodata->end ? rodata->start : to;
+	return err;
+}
+
+/* ---- what is told --------------------------------------------------------------------------- */
+
+/* Pointers into the image are told by name. */
+static void tell_word(const struct ka_kernel *kernel, const struct spot *spot,
+		      struct difference *difference)
+{
+	uint64_t was, is;
+
+	memcpy(&was, spot->expected, sizeof(was));
+	memcpy(&is, spot->observed, sizeof(is));
+	if (ka_symbols_64bit(kernel->symbols) && was >= kernel->base && was < kernel->image_end) {
+		difference->target = is;
+		audit_symbol_text(kernel, was, difference->expected_text,
+				  sizeof(difference->expected_text));
+		audit_symbol_text(kernel, is, difference->observed_text,
+				  sizeof(difference->observed_text));
+		snprintf(difference->what, sizeof(difference->what), "leads to %.80s",
+			 difference->observed_text);
+		return;
+	}
+	text_bytes(difference->expected_text, spot->expected, WORD_BYTES);
+	text_bytes(difference->observed_text, spot->observed, WORD_BYTES);
+	snprintf(difference->what, sizeof(difference->what), "is not what its vendor built");
+}
+
+static void tell(const struct rodata *rodata, const struct audit_view *view,
+		 const struct spot *spot, struct audit_result *result)
+{
+	struct difference *difference =
+		audit_add(result, CHECK_RODATA, OBJECT_RODATA, spot->gva - view->kernel->base);
+
+	if (!difference)
+		return;
+	difference->gva = spot->gva;
+	difference->problem = "changed";
+	audit_symbol_text(view->kernel, spot->gva, difference->name, sizeof(difference->name));
+	if (rodata->vendor) {
+		tell_word(view->kernel, spot, difference);
+		return;
+	}
+	snprintf(difference->what, sizeof(difference->what),
+		 "or what follows within %d bytes is not as at first sight", GRAIN_BYTES);
+	strcpy(difference->expected_text, "as at first sight");
+	strcpy(difference->observed_text, "changed");
+}
+
+static int rodata_look(void *state, const struct audit_view *view, struct audit_result *result)
+{
+	struct rodata *rodata = state;
+	int err = compare_again(rodata, view);
+
+	for (int i = 0; !err && i < PARTS; i++)
+		err = compare_next(rodata, view);
+	if (err)
+		return err;
+	for (size_t i = 0; i < rodata->count; i++)
+		tell(rodata, view, &rodata->spots[i], result);
+	if (!rodata->vendor)
+		result->gap = "no reference has it: it is held against what it was at first sight";
+	return 0;
+}
+
+const struct audit audit_rodata = {
+	.period_ms = 500,
+	.without_types = true,
+	.prepare = rodata_prepare,
+	.look = rodata_look,
+	.release = rodata_release,
+};
