@@ -11,6 +11,7 @@
 /* Members are NULL, or FORMAT_NATIVE, where no file says anything. */
 
 enum config_bool { CONFIG_NO, CONFIG_YES };
+enum config_realtime { CONFIG_REALTIME_NO, CONFIG_REALTIME_YES, CONFIG_REALTIME_TEXT };
 
 struct config_strings {
 	char **items;
@@ -111,7 +112,7 @@ struct config_policy {
 struct config {
 	char *interval, *budget, *store, *user;
 	struct config_strings vmlinux, vms, exclude_vms;
-	enum config_bool *realtime;
+	enum config_realtime *realtime;
 	struct config_strings protect; /* as check_protectable() has them */
 	struct config_policy *policies;
 	unsigned int policy_count;

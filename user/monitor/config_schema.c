@@ -37,6 +37,13 @@ static const cyaml_strval_t bools[] = {
 	{ "false", CONFIG_NO }, { "no", CONFIG_NO },   { "off", CONFIG_NO },
 };
 
+static const cyaml_strval_t realtime_words[] = {
+	{ "true", CONFIG_REALTIME_YES },  { "yes", CONFIG_REALTIME_YES },
+	{ "on", CONFIG_REALTIME_YES },	  { "false", CONFIG_REALTIME_NO },
+	{ "no", CONFIG_REALTIME_NO },	  { "off", CONFIG_REALTIME_NO },
+	{ "text", CONFIG_REALTIME_TEXT },
+};
+
 static const cyaml_strval_t severities[] = {
 	{ "info", SEVERITY_INFO }, { "low", SEVERITY_LOW },	      { "medium", SEVERITY_MEDIUM },
 	{ "high", SEVERITY_HIGH }, { "critical", SEVERITY_CRITICAL },
@@ -231,7 +238,7 @@ static const cyaml_schema_field_t fields[] = {
 	STRINGS(struct config, vmlinux),
 	STRINGS(struct config, vms),
 	STRINGS(struct config, exclude_vms),
-	ENUM_OPTIONAL(struct config, realtime, bools),
+	ENUM_OPTIONAL(struct config, realtime, realtime_words),
 	STRINGS(struct config, protect),
 	CYAML_FIELD_SEQUENCE_COUNT("policies", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
 				   struct config, policies, policy_count, &policy, 0,

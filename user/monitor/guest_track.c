@@ -9,13 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FRAME_BYTES = 4096 };
-
 /* What is written too often is given this time to calm down. */
 static const uint64_t hot_ns = 60 * NS_PER_S;
 
-/* The checks whose tables no kernel writes once it is up. */
-static const enum check_id tracked_checks[] = { CHECK_IDT, CHECK_SYSCALL_TABLE };
+/* The checks whose tables no kernel writes once it is up, and that of code which it seldom patches.
+ */
+static const enum check_id tracked_checks[] = { CHECK_IDT, CHECK_SYSCALL_TABLE, CHECK_DISPATCH };
 enum { TRACKED_CHECKS = sizeof(tracked_checks) / sizeof(tracked_checks[0]) };
 
 bool check_is_tracked(enum check_id check)
@@ -125,7 +124,22 @@ static bool is_wanted(const struct guest *guest, enum check_id check)
 	return !guest->policy.off[check] && !is_hot(guest, check);
 }
 
-static void want_all(const struct guest *guest, struct wanted *ret_wanted)
+static bool is_asked_for(const struct guest *guest, enum check_id check)
+{
+	return check != CHECK_DISPATCH || guest->watch->realtime_text;
+}
+
+static void want_code(struct guest *guest, struct wanted *wanted)
+{
+	size_t count;
+	const struct tracked_range *frames = guest_code_frames(guest, &count);
+
+	for (size_t i = 0; i < count; i++)
+		if (is_asked_for(guest, frames[i].check) && is_wanted(guest, frames[i].check))
+			want_range(wanted, &frames[i]);
+}
+
+static void want_all(struct guest *guest, struct wanted *ret_wanted)
 {
 	*ret_wanted = (struct wanted){ 0 };
 	if (!kernel_is_up(guest))
@@ -137,6 +151,7 @@ static void want_all(const struct guest *guest, struct wanted *ret_wanted)
 		if (guest->table[t].known && is_wanted(guest, CHECK_SYSCALL_TABLE))
 			want_view(guest, ret_wanted, CHECK_SYSCALL_TABLE,
 				  &guest->table[t].expected);
+	want_code(guest, ret_wanted);
 }
 
 /* ---- asking for it -------------------------------------------------------------------------- */
@@ -249,6 +264,8 @@ static const char *unwanted_reason(const struct guest *guest, enum check_id chec
 {
 	if (guest->policy.off[check])
 		return "the check is switched off";
+	if (!is_asked_for(guest, check))
+		return "not asked for: --realtime=text";
 	if (!kernel_is_up(guest))
 		return "the guest's kernel is not up";
 	return is_hot(guest, check) ? "written too often: tried again after a minute"

@@ -859,6 +859,7 @@ static enum monitor_exit realtime_settle(struct monitor *monitor)
 		 : writes			     ? writes->detail
 						     : "no write tracking");
 	monitor->watch.realtime_reason = monitor->realtime_reason;
+	monitor->watch.realtime_text = monitor->watch.realtime && options->realtime_text;
 	if (there || options->realtime != REALTIME_ON)
 		return MONITOR_OK;
 	log_error("writes cannot be told as they happen: %s", monitor->realtime_reason);

@@ -54,15 +54,19 @@ static const struct argp_option option_table[] = {
 	{ "store", OPTION_STORE, "FILE", 0,
 	  "Kernel Object Store (default /var/lib/kvmbpf/store.db)", 0 },
 	{ "reference", OPTION_REFERENCE, "FILE|DIR", 0,
-	  "Take baselines of kernel builds, as `kvmbpf baseline derive` makes them, into the store; "
+	  "Take baselines of kernel builds, as `kvmbpf baseline derive` makes them, into the "
+	  "store; "
 	  "may be repeated",
 	  0 },
 	{ "reference-key", OPTION_REFERENCE_KEY, "FILE", 0,
 	  "Take only those that are signed with this public key", 0 },
 	{ "output", OPTION_OUTPUT, "FILE", 0, "Append events to FILE (default: stdout)", 0 },
-	{ "realtime", OPTION_REALTIME, NULL, 0,
-	  "Tell writes to the IDT and system call tables as they happen; fail where the kernel "
-	  "module kvmbpf_helper is not loaded (default: do so where it is)",
+	{ "realtime", OPTION_REALTIME, "text", OPTION_ARG_OPTIONAL,
+	  "Tell writes to the IDT and system call tables as they happen, and with =text look at "
+	  "once "
+	  "at what is written to the code that each system call goes through; fail where the "
+	  "kernel "
+	  "module kvmbpf_helper is not loaded (default: do so where it is, without text)",
 	  0 },
 	{ "no-realtime", OPTION_NO_REALTIME, NULL, 0, "Find them by polling only", 0 },
 	{ "protect", OPTION_PROTECT, "syscall,idt", 0,
@@ -156,10 +160,13 @@ static void realtime_configure(struct options *options, const struct config *con
 		for (unsigned int i = 0; i < config->protect.count; i++)
 			if (check_protectable(config->protect.items[i], &check))
 				options->protect[check] = true;
+	if (options->realtime == REALTIME_AUTO && config->realtime) {
+		options->realtime =
+			*config->realtime == CONFIG_REALTIME_NO ? REALTIME_OFF : REALTIME_ON;
+		options->realtime_text = *config->realtime == CONFIG_REALTIME_TEXT;
+	}
 	if (protects(options))
 		options->realtime = REALTIME_ON;
-	else if (options->realtime == REALTIME_AUTO && config->realtime)
-		options->realtime = *config->realtime == CONFIG_YES ? REALTIME_ON : REALTIME_OFF;
 }
 
 static error_t option_parse(int key, char *arg, struct argp_state *state)
@@ -200,7 +207,10 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 		options->once = true;
 		return 0;
 	case OPTION_REALTIME:
+		if (arg && strcmp(arg, "text"))
+			argp_error(state, "--realtime=%s: only =text is known", arg);
 		options->realtime = REALTIME_ON;
+		options->realtime_text = arg;
 		return 0;
 	case OPTION_NO_REALTIME:
 		options->realtime = REALTIME_OFF;
@@ -331,7 +341,8 @@ void options_tell_late(const struct options *running, const struct options *fres
 		{ "store", text_same(running->store, fresh->store) },
 		{ "user", text_same(running->user, fresh->user) },
 		{ "vmlinux", files_same(&running->symbol_files, &fresh->symbol_files) },
-		{ "realtime", running->realtime == fresh->realtime },
+		{ "realtime", running->realtime == fresh->realtime &&
+				      running->realtime_text == fresh->realtime_text },
 		{ "protect", !memcmp(running->protect, fresh->protect, sizeof(fresh->protect)) },
 		{ "spool", spool_same(running->config->spool, fresh->config->spool) },
 	};

@@ -26,6 +26,7 @@ struct options {
 	const char *config_file;    /* NULL: those of the system */
 	bool once, pretty, version;
 	enum { REALTIME_AUTO, REALTIME_ON, REALTIME_OFF } realtime;
+	bool realtime_text;
 	bool protect[CHECKS];
 	unsigned int verbose;
 	int argc;
