@@ -63,7 +63,7 @@ help:
 #: make check-lab-svm  only Debian guests on an emulated AMD host
 #: make soak           an hour of lawful work in a guest, and what is told of its end (MINUTES=60)
 #: make check-lab-vmx  only Debian guests on an emulated Intel host
-#: make check-lab-text  only every place of a kernel's text, one after the other; not part of check
+#: make check-lab-text  only every place of a kernel's text, one after the other
 #: make kmod           build the kernel module (KDIR=/lib/modules/$(uname -r)/build)
 #: make run            watch the VMs of this host (root); starts a tiny guest if there is none
 #: make fuzz           run the fuzzers for long (SECONDS=600)
@@ -370,7 +370,7 @@ soak: all lab
 	@tests/lab/judge --scenario quiet --min-attacks 4 build/lab/soak
 
 .PHONY: check-lab-text
-check-lab-text: all
+check-lab-text: all lab-tests
 	$(Q)tests/lab/check $(R) text
 
 .PHONY: check-lab-vmx
