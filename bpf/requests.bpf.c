@@ -138,7 +138,7 @@ static __always_inline int read_state(struct kvm_vcpu *vcpu, enum kvmbpf_vendor 
 	struct kvmbpf_vcpu *state = &work->room.state;
 
 	__builtin_memset(&work->now, 0, sizeof(work->now));
-	if (vendor_watch(vendor, vcpu, &work->now))
+	if (vendor_watch(vendor, vcpu, false, &work->now))
 		return -EAGAIN;
 	__builtin_memset(state, 0, sizeof(*state));
 	state_fill(state, vcpu, vendor, source, &work->now);

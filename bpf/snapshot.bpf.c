@@ -232,7 +232,7 @@ static __always_inline void record_end(struct kvmbpf_snapshot_record *record, bo
  * A pull cannot read a VMCS: on VMX with the module each exit keeps the registers, and a pull only
  * says whether they still stand.
  */
-static __always_inline void take_snapshot(struct kvm_vcpu *vcpu, __u32 slot,
+static __always_inline void take_snapshot(struct kvm_vcpu *vcpu, __u32 slot, bool typed,
 					  enum kvmbpf_vendor vendor, enum kvmbpf_source source)
 {
 	struct kvmbpf_vcpu *state = bpf_map_lookup_elem(&vcpus, &slot);
@@ -249,7 +249,7 @@ static __always_inline void take_snapshot(struct kvm_vcpu *vcpu, __u32 slot,
 			vmx_vouch(vcpu, state);
 		return;
 	}
-	if (vendor_watch(vendor, vcpu, &now)) {
+	if (vendor_watch(vendor, vcpu, typed, &now)) {
 		COUNT(read_errors);
 		return;
 	}
@@ -281,14 +281,14 @@ static __always_inline void take_snapshot(struct kvm_vcpu *vcpu, __u32 slot,
 	record_end(record, alive);
 }
 
-static __always_inline int push_snapshot(struct kvm_vcpu *vcpu, enum kvmbpf_vendor vendor,
-					 enum kvmbpf_source source)
+static __always_inline int push_snapshot(struct kvm_vcpu *vcpu, bool typed,
+					 enum kvmbpf_vendor vendor, enum kvmbpf_source source)
 {
 	__u64 key = (__u64)vcpu;
 	__u32 *slot = bpf_map_lookup_elem(&vcpu_slots, &key);
 
 	if (slot)
-		take_snapshot(vcpu, *slot, vendor, source);
+		take_snapshot(vcpu, *slot, typed, vendor, source);
 	return 0;
 }
 
@@ -298,7 +298,8 @@ static __always_inline long pull_snapshot(__u32 index, enum kvmbpf_vendor vendor
 
 	if (!pull)
 		return 1;
-	take_snapshot((struct kvm_vcpu *)pull->vcpu, pull->slot, vendor, KVMBPF_SOURCE_PULL);
+	take_snapshot((struct kvm_vcpu *)pull->vcpu, pull->slot, false, vendor,
+		      KVMBPF_SOURCE_PULL);
 	return 0;
 }
 
@@ -320,24 +321,24 @@ static __always_inline long pull_snapshot(__u32 index, enum kvmbpf_vendor vendor
 	SEC("?tp_btf/kvm_exit")                                                                    \
 	int BPF_PROG(exit_##name, struct kvm_vcpu *vcpu)                                           \
 	{                                                                                          \
-		return vcpu ? push_snapshot(vcpu, vendor, KVMBPF_SOURCE_EXIT) : 0;                 \
+		return vcpu ? push_snapshot(vcpu, true, vendor, KVMBPF_SOURCE_EXIT) : 0;           \
 	}                                                                                          \
 	SEC("?tp_btf/kvm_entry")                                                                   \
 	int BPF_PROG(entry_##name, struct kvm_vcpu *vcpu)                                          \
 	{                                                                                          \
-		return vcpu ? push_snapshot(vcpu, vendor, KVMBPF_SOURCE_ENTRY) : 0;                \
+		return vcpu ? push_snapshot(vcpu, true, vendor, KVMBPF_SOURCE_ENTRY) : 0;          \
 	}
 
 #define LOAD_PROGRAMS(name, vendor)                                                                \
 	SEC("?fentry/kvm_arch_vcpu_load")                                                          \
 	int BPF_PROG(load_##name, struct kvm_vcpu *vcpu)                                           \
 	{                                                                                          \
-		return push_snapshot(vcpu, vendor, KVMBPF_SOURCE_LOAD);                            \
+		return push_snapshot(vcpu, true, vendor, KVMBPF_SOURCE_LOAD);                      \
 	}                                                                                          \
 	SEC("?kprobe/kvm_arch_vcpu_load")                                                          \
 	int BPF_KPROBE(probe_##name, struct kvm_vcpu *vcpu)                                        \
 	{                                                                                          \
-		return push_snapshot(vcpu, vendor, KVMBPF_SOURCE_LOAD);                            \
+		return push_snapshot(vcpu, false, vendor, KVMBPF_SOURCE_LOAD);                     \
 	}
 
 VENDOR_PROGRAMS(svm, KVMBPF_VENDOR_SVM)
@@ -363,5 +364,5 @@ int wake(struct kvmbpf_wake_call *call)
 SEC("?fexit/kvm_arch_vcpu_load")
 int BPF_PROG(load_vmx, struct kvm_vcpu *vcpu)
 {
-	return push_snapshot(vcpu, KVMBPF_VENDOR_VMX, KVMBPF_SOURCE_LOAD);
+	return push_snapshot(vcpu, true, KVMBPF_VENDOR_VMX, KVMBPF_SOURCE_LOAD);
 }

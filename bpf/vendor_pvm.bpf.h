@@ -8,24 +8,32 @@
 
 #include "watched.bpf.h"
 
-static __always_inline int pvm_watch(struct kvm_vcpu *vcpu, struct watched *ret_watched)
+/* As struct desc_ptr: together, since each read is a call. */
+struct pvm_table {
+	__u16 size;
+	__u64 address;
+} __attribute__((packed));
+
+static __always_inline int pvm_watch(struct kvm_vcpu *vcpu, const struct controls *controls,
+				     struct watched *ret_watched)
 {
 	struct vcpu_pvm *pvm = (struct vcpu_pvm *)vcpu;
-	__u32 hflags;
+	struct pvm_table gdt, idt;
 
-	if (BPF_CORE_READ_INTO(&hflags, vcpu, arch.hflags))
+	if (bpf_core_read(&gdt, sizeof(gdt), &pvm->gdt) ||
+	    bpf_core_read(&idt, sizeof(idt), &pvm->idt))
 		return -1;
-	ret_watched->cr0 = BPF_CORE_READ(vcpu, arch.cr0);
-	ret_watched->cr4 = BPF_CORE_READ(vcpu, arch.cr4);
-	ret_watched->efer = BPF_CORE_READ(vcpu, arch.efer);
-	ret_watched->gdtr.base = BPF_CORE_READ(pvm, gdt.address);
-	ret_watched->gdtr.limit = BPF_CORE_READ(pvm, gdt.size);
-	ret_watched->idtr.base = BPF_CORE_READ(pvm, idt.address);
-	ret_watched->idtr.limit = BPF_CORE_READ(pvm, idt.size);
+	ret_watched->cr0 = controls->cr0;
+	ret_watched->cr4 = controls->cr4;
+	ret_watched->efer = controls->efer;
+	ret_watched->gdtr.base = gdt.address;
+	ret_watched->gdtr.limit = gdt.size;
+	ret_watched->idtr.base = idt.address;
+	ret_watched->idtr.limit = idt.size;
 	ret_watched->flags = KVMBPF_VCPU_NO_MSRS | KVMBPF_VCPU_WP_SAMPLED;
-	if (hflags & 1)
+	if (controls->hflags & 1)
 		ret_watched->flags |= KVMBPF_VCPU_NESTED;
-	if (hflags & 2)
+	if (controls->hflags & 2)
 		ret_watched->flags |= KVMBPF_VCPU_SMM;
 	return 0;
 }

@@ -18,9 +18,8 @@ enum {
  * hflags is a bit field of #defines that BTF does not know: HF_GUEST_MASK and HF_SMM_MASK are bits
  * 5 and 6 in 6.1, bits 0 and 1 in 6.12. They moved when GIF left hflags for vcpu_svm.guest_gif.
  */
-static __always_inline __u32 svm_flags(struct kvm_vcpu *vcpu, __u64 nested_ctl)
+static __always_inline __u32 svm_flags(__u32 hflags, __u64 nested_ctl)
 {
-	__u32 hflags = BPF_CORE_READ(vcpu, arch.hflags);
 	__u32 shift = bpf_core_field_exists(struct vcpu_svm___gif, guest_gif) ? 0 : 5;
 	__u32 flags = 0;
 
@@ -33,9 +32,22 @@ static __always_inline __u32 svm_flags(struct kvm_vcpu *vcpu, __u64 nested_ctl)
 	return flags;
 }
 
-static __always_inline int svm_watch(struct kvm_vcpu *vcpu, struct watched *ret_watched)
+/* As struct vmcb_seg: APM vol. 2, table B-2. */
+struct svm_segment {
+	__u16 selector, attrib;
+	__u32 limit;
+	__u64 base;
+};
+
+static __always_inline int svm_watch(struct kvm_vcpu *vcpu, const struct controls *controls,
+				     struct watched *ret_watched)
 {
 	struct vmcb *vmcb = BPF_CORE_READ((struct vcpu_svm *)vcpu, vmcb);
+	/* On the stack by themselves: the compiler keeps *ret_watched in registers. */
+	struct {
+		struct svm_segment gdtr, ldtr, idtr;
+	} tables;
+	struct syscall_msrs msrs;
 	__u64 nested_ctl;
 
 	if (BPF_CORE_READ_INTO(&nested_ctl, vmcb, control.nested_ctl))
@@ -44,17 +56,19 @@ static __always_inline int svm_watch(struct kvm_vcpu *vcpu, struct watched *ret_
 	if (nested_ctl & SVM_NESTED_CTL_NP)
 		ret_watched->cr0 = BPF_CORE_READ(vmcb, save.cr0);
 	else
-		ret_watched->cr0 = BPF_CORE_READ(vcpu, arch.cr0);
-	ret_watched->cr4 = BPF_CORE_READ(vcpu, arch.cr4);
-	ret_watched->efer = BPF_CORE_READ(vcpu, arch.efer);
+		ret_watched->cr0 = controls->cr0;
+	ret_watched->cr4 = controls->cr4;
+	ret_watched->efer = controls->efer;
 	/* The CPU's layout: APM vol. 2, table B-2. */
-	if (bpf_core_read(&ret_watched->msrs, sizeof(ret_watched->msrs), &vmcb->save.star))
+	if (bpf_core_read(&msrs, sizeof(msrs), &vmcb->save.star) ||
+	    bpf_core_read(&tables, sizeof(tables), &vmcb->save.gdtr))
 		return -1;
-	ret_watched->gdtr.base = BPF_CORE_READ(vmcb, save.gdtr.base);
-	ret_watched->gdtr.limit = BPF_CORE_READ(vmcb, save.gdtr.limit);
-	ret_watched->idtr.base = BPF_CORE_READ(vmcb, save.idtr.base);
-	ret_watched->idtr.limit = BPF_CORE_READ(vmcb, save.idtr.limit);
-	ret_watched->flags = svm_flags(vcpu, nested_ctl);
+	ret_watched->msrs = msrs;
+	ret_watched->gdtr.base = tables.gdtr.base;
+	ret_watched->gdtr.limit = tables.gdtr.limit;
+	ret_watched->idtr.base = tables.idtr.base;
+	ret_watched->idtr.limit = tables.idtr.limit;
+	ret_watched->flags = svm_flags(controls->hflags, nested_ctl);
 	return 0;
 }
 

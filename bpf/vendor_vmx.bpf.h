@@ -37,7 +37,7 @@ static __always_inline __u64 vmx_uret_msr(struct vcpu_vmx *vmx, enum kvmbpf_uret
  * HF_SMM_MASK of hflags is a #define: bit 6 in 6.1, bit 1 since 6.3. A nested guest has a VMCS of
  * its own.
  */
-static __always_inline __u32 vmx_flags(struct vcpu_vmx *vmx)
+static __always_inline __u32 vmx_flags(struct vcpu_vmx *vmx, __u32 hflags)
 {
 	__u32 smm = bpf_core_field_exists(struct x86_emulate_ops___smm, is_smm) ? 1u << 1 : 1u << 6;
 	void *vmcs01 = __builtin_preserve_access_index(&vmx->vmcs01);
@@ -45,7 +45,7 @@ static __always_inline __u32 vmx_flags(struct vcpu_vmx *vmx)
 
 	if ((void *)BPF_CORE_READ(vmx, loaded_vmcs) != vmcs01)
 		flags |= KVMBPF_VCPU_NESTED;
-	if (BPF_CORE_READ(vmx, vcpu.arch.hflags) & smm)
+	if (hflags & smm)
 		flags |= KVMBPF_VCPU_SMM;
 	if (!uret_slots[KVMBPF_LSTAR])
 		flags |= KVMBPF_VCPU_NO_MSRS;
@@ -56,14 +56,15 @@ static __always_inline __u32 vmx_flags(struct vcpu_vmx *vmx)
  * What KVM keeps in memory: bits that the guest owns can have changed since. Those are neither of
  * the paging mode, which KVM must know.
  */
-static __always_inline void vmx_watch_memory(struct kvm_vcpu *vcpu, struct watched *ret_watched)
+static __always_inline void vmx_watch_memory(struct kvm_vcpu *vcpu, const struct controls *controls,
+					     struct watched *ret_watched)
 {
 	__u32 cached;
 
-	ret_watched->cr0 = BPF_CORE_READ(vcpu, arch.cr0);
-	ret_watched->cr4 = BPF_CORE_READ(vcpu, arch.cr4);
+	ret_watched->cr0 = controls->cr0;
+	ret_watched->cr4 = controls->cr4;
 	ret_watched->flags |= KVMBPF_VCPU_NO_VMCS;
-	if (!(BPF_CORE_READ(vcpu, arch.cr0_guest_owned_bits) & CR0_WP))
+	if (!(controls->cr0_guest_owned & CR0_WP))
 		return;
 	ret_watched->flags |= KVMBPF_VCPU_WP_SAMPLED;
 	/* KVM reads it only when it wants it, and forgets it at each exit. */
@@ -99,20 +100,20 @@ static __always_inline int vmx_watch_vmcs(struct vcpu_vmx *vmx, struct watched *
 	return 0;
 }
 
-static __always_inline int vmx_watch(struct kvm_vcpu *vcpu, struct watched *ret_watched)
+static __always_inline int vmx_watch(struct kvm_vcpu *vcpu, const struct controls *controls,
+				     struct watched *ret_watched)
 {
 	struct vcpu_vmx *vmx = (struct vcpu_vmx *)vcpu;
 
-	if (BPF_CORE_READ_INTO(&ret_watched->efer, vcpu, arch.efer))
-		return -1;
+	ret_watched->efer = controls->efer;
 	ret_watched->msrs.star = vmx_uret_msr(vmx, KVMBPF_STAR);
 	ret_watched->msrs.lstar = vmx_uret_msr(vmx, KVMBPF_LSTAR);
 	ret_watched->msrs.cstar = vmx_uret_msr(vmx, KVMBPF_CSTAR);
 	ret_watched->msrs.sfmask = vmx_uret_msr(vmx, KVMBPF_SFMASK);
-	ret_watched->flags = vmx_flags(vmx);
+	ret_watched->flags = vmx_flags(vmx, controls->hflags);
 	if (has_helper)
 		return vmx_watch_vmcs(vmx, ret_watched);
-	vmx_watch_memory(vcpu, ret_watched);
+	vmx_watch_memory(vcpu, controls, ret_watched);
 	return 0;
 }
 
@@ -181,7 +182,9 @@ static __always_inline bool is_vmcs_read(enum kvmbpf_vendor vendor)
  */
 static __always_inline void vmx_vouch(struct kvm_vcpu *vcpu, struct kvmbpf_vcpu *state)
 {
-	__u32 away = vmx_flags((struct vcpu_vmx *)vcpu) & (KVMBPF_VCPU_NESTED | KVMBPF_VCPU_SMM);
+	__u32 hflags = BPF_CORE_READ(vcpu, arch.hflags);
+	__u32 away = vmx_flags((struct vcpu_vmx *)vcpu, hflags) &
+		     (KVMBPF_VCPU_NESTED | KVMBPF_VCPU_SMM);
 	__u64 now = bpf_ktime_get_ns();
 
 	if (!state->time_ns)

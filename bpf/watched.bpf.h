@@ -3,6 +3,7 @@
 #ifndef KVMBPF_WATCHED_H
 #define KVMBPF_WATCHED_H
 
+#include "controls.bpf.h"
 #include "kvmbpf/helper.h"
 #include "kvmbpf/records.h"
 

@@ -9,6 +9,9 @@ struct exit_cost {
 	__u64 change; /* flips CR0 in the snapshot before each, so that each finds a change */
 };
 
+/* Gives the address the type that the tracepoint gives it. */
+void *bpf_rdonly_cast(const void *address, __u32 btf_id) __ksym;
+
 static long exit_once(__u32 index, struct exit_cost *cost)
 {
 	__u32 zero = 0;
@@ -16,7 +19,8 @@ static long exit_once(__u32 index, struct exit_cost *cost)
 
 	if (state)
 		state->cr0 ^= 1ULL << 16;
-	push_snapshot((struct kvm_vcpu *)cost->vcpu, KVMBPF_VENDOR_PVM, KVMBPF_SOURCE_EXIT);
+	push_snapshot(bpf_rdonly_cast((void *)cost->vcpu, bpf_core_type_id_kernel(struct kvm_vcpu)),
+		      true, KVMBPF_VENDOR_PVM, KVMBPF_SOURCE_EXIT);
 	return 0;
 }
 
