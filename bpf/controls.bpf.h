@@ -8,7 +8,7 @@
 #define KVMBPF_CONTROLS_H
 
 struct controls {
-	__u64 cr0, cr0_guest_owned, cr4, efer;
+	__u64 cr0, cr0_guest_owned, cr2, cr3, cr4, efer;
 	__u32 hflags;
 };
 
@@ -28,6 +28,8 @@ static __always_inline int controls_read_each(struct kvm_vcpu *vcpu, struct cont
 {
 	ret_controls->cr0 = BPF_CORE_READ(vcpu, arch.cr0);
 	ret_controls->cr0_guest_owned = BPF_CORE_READ(vcpu, arch.cr0_guest_owned_bits);
+	ret_controls->cr2 = BPF_CORE_READ(vcpu, arch.cr2);
+	ret_controls->cr3 = BPF_CORE_READ(vcpu, arch.cr3);
 	ret_controls->cr4 = BPF_CORE_READ(vcpu, arch.cr4);
 	ret_controls->hflags = BPF_CORE_READ(vcpu, arch.hflags);
 	return BPF_CORE_READ_INTO(&ret_controls->efer, vcpu, arch.efer);
@@ -41,6 +43,8 @@ static __always_inline int controls_read_span(struct kvm_vcpu *vcpu, struct cont
 		return -1;
 	ret_controls->cr0 = CONTROL(bytes, __u64, cr0);
 	ret_controls->cr0_guest_owned = CONTROL(bytes, __u64, cr0_guest_owned_bits);
+	ret_controls->cr2 = CONTROL(bytes, __u64, cr2);
+	ret_controls->cr3 = CONTROL(bytes, __u64, cr3);
 	ret_controls->cr4 = CONTROL(bytes, __u64, cr4);
 	ret_controls->hflags = CONTROL(bytes, __u32, hflags);
 	ret_controls->efer = CONTROL(bytes, __u64, efer);
@@ -52,6 +56,8 @@ static __always_inline void controls_load(struct kvm_vcpu *vcpu, struct controls
 {
 	ret_controls->cr0 = vcpu->arch.cr0;
 	ret_controls->cr0_guest_owned = vcpu->arch.cr0_guest_owned_bits;
+	ret_controls->cr2 = vcpu->arch.cr2;
+	ret_controls->cr3 = vcpu->arch.cr3;
 	ret_controls->cr4 = vcpu->arch.cr4;
 	ret_controls->hflags = vcpu->arch.hflags;
 	ret_controls->efer = vcpu->arch.efer;
@@ -59,7 +65,8 @@ static __always_inline void controls_load(struct kvm_vcpu *vcpu, struct controls
 
 static __always_inline int controls_read(struct kvm_vcpu *vcpu, struct controls *ret_controls)
 {
-	if (in_span(ARCH_OFFSET(cr0_guest_owned_bits), 8) && in_span(ARCH_OFFSET(cr4), 8) &&
+	if (in_span(ARCH_OFFSET(cr0_guest_owned_bits), 8) && in_span(ARCH_OFFSET(cr2), 8) &&
+	    in_span(ARCH_OFFSET(cr3), 8) && in_span(ARCH_OFFSET(cr4), 8) &&
 	    in_span(ARCH_OFFSET(hflags), 4) && in_span(ARCH_OFFSET(efer), 8))
 		return controls_read_span(vcpu, ret_controls);
 	return controls_read_each(vcpu, ret_controls);

@@ -23,6 +23,8 @@ static __always_inline int vendor_watch(enum kvmbpf_vendor vendor, struct kvm_vc
 	else if (vendor == KVMBPF_VENDOR_VMX ? controls_read_each(vcpu, &controls) :
 					       controls_read(vcpu, &controls))
 		return -1;
+	ret_watched->cr2 = controls.cr2;
+	ret_watched->cr3 = controls.cr3;
 	return vendor == KVMBPF_VENDOR_SVM ? svm_watch(vcpu, &controls, ret_watched) :
 	       vendor == KVMBPF_VENDOR_VMX ? vmx_watch(vcpu, &controls, ret_watched) :
 					     pvm_watch(vcpu, &controls, ret_watched);
@@ -36,12 +38,13 @@ static __always_inline void vendor_fill_rest(enum kvmbpf_vendor vendor, struct k
 	else if (vendor == KVMBPF_VENDOR_VMX)
 		vmx_fill_rest(vcpu, now, state);
 	else
-		pvm_fill_rest(vcpu, state);
+		pvm_fill_rest(vcpu, now, state);
 }
 
 static __always_inline void state_fill_watched(struct kvmbpf_vcpu *state, const struct watched *now)
 {
 	state->cr0 = now->cr0;
+	state->cr2 = now->cr2;
 	state->cr4 = now->cr4;
 	state->efer = now->efer;
 	state->star = now->msrs.star;
@@ -63,19 +66,17 @@ static __always_inline void state_fill_common(struct kvmbpf_vcpu *state, struct 
 	struct kvm *kvm = BPF_CORE_READ(vcpu, kvm);
 
 	state->kvm = (__u64)kvm;
-	state->owner_pid = BPF_CORE_READ(kvm, userspace_pid);
 	state->generation = BPF_CORE_READ(kvm, memslots[0], generation);
 	state->online_vcpus = BPF_CORE_READ(kvm, online_vcpus.counter);
 	state->inode = BPF_CORE_READ(kvm, debugfs_dentry, d_inode, i_ino);
 	state->vcpu = (__u64)vcpu;
 	state->vcpu_id = BPF_CORE_READ(vcpu, vcpu_id);
-	state->cr2 = BPF_CORE_READ(vcpu, arch.cr2);
 	/*
 	 * Into place: up to 6.7 the verifier counts "combined stack size of 2 calls is 544. Too large"
-	 * for pull_svm otherwise, since it rounds each frame up to 32 bytes.
+	 * for pull_svm otherwise, since it rounds each frame up to 32 bytes. RIP follows the others, as
+	 * VCPU_REGS_RIP does.
 	 */
-	bpf_core_read(state->gpr, sizeof(state->gpr), &vcpu->arch.regs);
-	bpf_core_read(&state->rip, sizeof(state->rip), &vcpu->arch.regs[KVMBPF_GPRS]);
+	bpf_core_read(state->gpr, sizeof(state->gpr) + sizeof(state->rip), &vcpu->arch.regs);
 	state_fill_debug(state, vcpu);
 	state->time_ns = bpf_ktime_get_ns();
 }
@@ -88,6 +89,7 @@ static __always_inline void state_fill(struct kvmbpf_vcpu *state, struct kvm_vcp
 	state->vendor = vendor;
 	state->source = source;
 	state->away = 0;
+	state->pad = 0;
 	state_fill_watched(state, now);
 	state_fill_common(state, vcpu);
 	vendor_fill_rest(vendor, vcpu, now, state);

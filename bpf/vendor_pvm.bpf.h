@@ -38,13 +38,14 @@ static __always_inline int pvm_watch(struct kvm_vcpu *vcpu, const struct control
 	return 0;
 }
 
-static __always_inline void pvm_fill_rest(struct kvm_vcpu *vcpu, struct kvmbpf_vcpu *state)
+static __always_inline void pvm_fill_rest(struct kvm_vcpu *vcpu, const struct watched *now,
+					  struct kvmbpf_vcpu *state)
 {
 	/* VCPU_SREG_*: KVM's order of segments, which is ours for the selectors. The value of
 	 * seg[] stands as it does in kvm_x86_ops.get_segment(). */
 	struct vcpu_pvm *pvm = (struct vcpu_pvm *)vcpu;
 
-	state->cr3 = BPF_CORE_READ(vcpu, arch.cr3);
+	state->cr3 = now->cr3;
 	state->rflags = BPF_CORE_READ(pvm, rflags);
 	state->cpl = BPF_CORE_READ(pvm, cpl);
 	state->selector[KVMBPF_ES] = BPF_CORE_READ(pvm, seg[0].selector);

@@ -76,22 +76,26 @@ static __always_inline void svm_fill_rest(struct kvm_vcpu *vcpu, const struct wa
 					  struct kvmbpf_vcpu *state)
 {
 	struct vmcb *vmcb = BPF_CORE_READ((struct vcpu_svm *)vcpu, vmcb);
+	struct {
+		struct svm_segment es, cs, ss, ds, fs, gs;
+	} segments = {};
 
 	if (BPF_CORE_READ(vmcb, control.nested_ctl) & SVM_NESTED_CTL_NP)
 		state->cr3 = BPF_CORE_READ(vmcb, save.cr3);
 	else
-		state->cr3 = BPF_CORE_READ(vcpu, arch.cr3);
+		state->cr3 = now->cr3;
 	state->rflags = BPF_CORE_READ(vmcb, save.rflags);
 	state->cpl = BPF_CORE_READ(vmcb, save.cpl);
-	state->fs_base = BPF_CORE_READ(vmcb, save.fs.base);
-	state->gs_base = BPF_CORE_READ(vmcb, save.gs.base);
+	bpf_core_read(&segments, sizeof(segments), &vmcb->save.es);
+	state->fs_base = segments.fs.base;
+	state->gs_base = segments.gs.base;
 	state->kernel_gs_base = now->msrs.kernel_gs_base;
-	state->selector[KVMBPF_ES] = BPF_CORE_READ(vmcb, save.es.selector);
-	state->selector[KVMBPF_CS] = BPF_CORE_READ(vmcb, save.cs.selector);
-	state->selector[KVMBPF_SS] = BPF_CORE_READ(vmcb, save.ss.selector);
-	state->selector[KVMBPF_DS] = BPF_CORE_READ(vmcb, save.ds.selector);
-	state->selector[KVMBPF_FS] = BPF_CORE_READ(vmcb, save.fs.selector);
-	state->selector[KVMBPF_GS] = BPF_CORE_READ(vmcb, save.gs.selector);
+	state->selector[KVMBPF_ES] = segments.es.selector;
+	state->selector[KVMBPF_CS] = segments.cs.selector;
+	state->selector[KVMBPF_SS] = segments.ss.selector;
+	state->selector[KVMBPF_DS] = segments.ds.selector;
+	state->selector[KVMBPF_FS] = segments.fs.selector;
+	state->selector[KVMBPF_GS] = segments.gs.selector;
 	state->selector[KVMBPF_LDTR] = BPF_CORE_READ(vmcb, save.ldtr.selector);
 	state->selector[KVMBPF_TR] = BPF_CORE_READ(vmcb, save.tr.selector);
 }

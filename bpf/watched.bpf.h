@@ -16,6 +16,7 @@ struct syscall_msrs {
 
 struct watched {
 	__u64 cr0, cr4, efer;
+	__u64 cr2, cr3; /* not watched: as KVM has them, which on SVM and VMX may be older */
 	struct syscall_msrs msrs;
 	struct kvmbpf_table_register gdtr, idtr;
 	__u32 flags;

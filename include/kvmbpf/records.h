@@ -152,22 +152,22 @@ struct kvmbpf_vcpu {
 	__u64 vcpu;
 	__u64 time_ns;
 	__u32 vcpu_id;
-	__u32 owner_pid;
 	__u32 flags; /* enum kvmbpf_vcpu_flags */
+	__u64 generation;   /* of the VM's memslots, to see when they must be read again */
+	__u32 online_vcpus; /* of the VM */
+	__u32 inode;        /* of the VM, as in struct kvmbpf_vm_record */
+	__u32 pad;
 	__u8 vendor; /* enum kvmbpf_vendor */
 	__u8 source; /* enum kvmbpf_source */
 	__u8 cpl;
 	__u8 away;   /* a nested guest or SMM was told of since this was written */
-	__u64 generation;   /* of the VM's memslots, to see when they must be read again */
-	__u32 online_vcpus; /* of the VM */
-	__u32 inode;        /* of the VM, as in struct kvmbpf_vm_record */
 	__u64 cr0, cr2, cr3, cr4;
 	__u64 efer;
 	struct kvmbpf_table_register gdtr, idtr;
 	__u64 lstar, cstar, star, sfmask;
 	__u64 sysenter_cs, sysenter_esp, sysenter_eip;
-	__u64 rip, rflags;
 	__u64 gpr[KVMBPF_GPRS]; /* RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15 */
+	__u64 rip, rflags;
 	__u64 fs_base, gs_base, kernel_gs_base;
 	__u16 selector[KVMBPF_SELECTORS];
 	__u64 dr[4], dr7;
