@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -172,29 +173,99 @@ static bool better(const struct kvmbpf_vm_record *a, const struct kvmbpf_vm_reco
 	return a->fd < b->fd;
 }
 
-static const struct kvmbpf_vm_record *best_record(const struct scan *scan, uint64_t kvm)
-{
-	const struct kvmbpf_vm_record *best = NULL;
+/* ---- a scan in order ------------------------------------------------------------------------ */
 
-	for (size_t i = 0; i < scan->vm_count; i++)
-		if (scan->vms[i].kvm == kvm && (!best || better(&scan->vms[i], best)))
-			best = &scan->vms[i];
-	return best;
+static int order(uint64_t a, uint64_t b)
+{
+	return a < b ? -1 : a > b;
 }
 
-static int by_vcpu_id(const void *a, const void *b)
+static int by_kvm(const void *a, const void *b)
 {
-	const struct host_vcpu *x = a, *y = b;
+	const struct kvmbpf_vm_record *x = a, *y = b;
 
-	return x->id < y->id ? -1 : x->id > y->id;
+	return x->kvm != y->kvm ? order(x->kvm, y->kvm) : better(y, x) - better(x, y);
 }
 
-static int by_gpa(const void *a, const void *b)
+static int by_process(const void *a, const void *b)
 {
-	const struct ka_memslot *x = a, *y = b;
+	const struct kvmbpf_vm_record *x = a, *y = b;
 
-	return x->gpa < y->gpa ? -1 : x->gpa > y->gpa;
+	return x->pid != y->pid ? order(x->pid, y->pid) : (x->fd > y->fd) - (x->fd < y->fd);
 }
+
+static int by_vcpu(const void *a, const void *b)
+{
+	const struct kvmbpf_vcpu_record *x = a, *y = b;
+
+	return x->kvm != y->kvm ? order(x->kvm, y->kvm) : order(x->vcpu_id, y->vcpu_id);
+}
+
+static int by_memslot(const void *a, const void *b)
+{
+	const struct kvmbpf_memslot_record *x = a, *y = b;
+
+	return x->kvm != y->kvm ? order(x->kvm, y->kvm) :
+	       x->gpa != y->gpa ? order(x->gpa, y->gpa) :
+				  (x->id > y->id) - (x->id < y->id);
+}
+
+static void sort(void *records, size_t count, size_t size, int (*by)(const void *, const void *))
+{
+	if (count)
+		qsort(records, count, size, by);
+}
+
+/*
+ * One record a VM, the best; the records of its vCPUs and memslots stand together. -EAGAIN: one
+ * descriptor or pass saw another generation of memslots than the other.
+ */
+static int scan_sort(struct scan *scan)
+{
+	size_t kept = 0;
+
+	sort(scan->vms, scan->vm_count, sizeof(*scan->vms), by_kvm);
+	for (size_t i = 0; i < scan->vm_count; i++) {
+		if (!kept || scan->vms[i].kvm != scan->vms[kept - 1].kvm)
+			scan->vms[kept++] = scan->vms[i];
+		else if (scan->vms[i].generation != scan->vms[kept - 1].generation)
+			return -EAGAIN;
+	}
+	scan->vm_count = kept;
+	sort(scan->vms, scan->vm_count, sizeof(*scan->vms), by_process);
+	sort(scan->vcpus, scan->vcpu_count, sizeof(*scan->vcpus), by_vcpu);
+	sort(scan->memslots, scan->memslot_count, sizeof(*scan->memslots), by_memslot);
+	return 0;
+}
+
+/* Where the records of a VM begin, and how many there are. All kinds have `kvm` at one place. */
+static size_t records_of(const void *records, size_t count, size_t size, uint64_t kvm,
+			 size_t *ret_count)
+{
+	const size_t place = offsetof(struct kvmbpf_vm_record, kvm);
+	const char *bytes = records;
+	size_t low = 0, high = count, end;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (*(const __u64 *)(bytes + middle * size + place) < kvm)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (end = low; end < count; end++)
+		if (*(const __u64 *)(bytes + end * size + place) != kvm)
+			break;
+	*ret_count = end - low;
+	return low;
+}
+
+_Static_assert(offsetof(struct kvmbpf_vm_record, kvm) == offsetof(struct kvmbpf_vcpu_record, kvm) &&
+	       offsetof(struct kvmbpf_vm_record, kvm) == offsetof(struct kvmbpf_memslot_record, kvm),
+	       "records_of() goes by it");
+
+/* ---- the table ------------------------------------------------------------------------------ */
 
 static int old_slot(const struct host_vm *vm, uint64_t vcpu)
 {
@@ -207,21 +278,16 @@ static int old_slot(const struct host_vm *vm, uint64_t vcpu)
 /* The VM's vCPUs: each once, however many descriptors name it. */
 static int take_vcpus(struct host_vm *vm, const struct scan *scan)
 {
-	struct host_vcpu *vcpus;
-	size_t count = 0;
+	size_t count = 0, records, first = records_of(scan->vcpus, scan->vcpu_count,
+						      sizeof(*scan->vcpus), vm->kvm, &records);
+	struct host_vcpu *vcpus = calloc(records + 1, sizeof(*vcpus));
 
-	vcpus = calloc(scan->vcpu_count + 1, sizeof(*vcpus));
 	if (!vcpus)
 		return -ENOMEM;
-	for (size_t i = 0; i < scan->vcpu_count; i++) {
-		const struct kvmbpf_vcpu_record *record = &scan->vcpus[i];
-		size_t j;
+	for (size_t i = 0; i < records; i++) {
+		const struct kvmbpf_vcpu_record *record = &scan->vcpus[first + i];
 
-		if (record->kvm != vm->kvm)
-			continue;
-		for (j = 0; j < count && vcpus[j].vcpu != record->vcpu; j++)
-			;
-		if (j < count)
+		if (count && vcpus[count - 1].vcpu == record->vcpu)
 			continue;
 		vcpus[count++] = (struct host_vcpu){
 			.vcpu = record->vcpu,
@@ -229,7 +295,6 @@ static int take_vcpus(struct host_vm *vm, const struct scan *scan)
 			.slot = old_slot(vm, record->vcpu),
 		};
 	}
-	qsort(vcpus, count, sizeof(*vcpus), by_vcpu_id);
 	free(vm->vcpus);
 	vm->vcpus = vcpus;
 	vm->vcpu_count = count;
@@ -244,22 +309,17 @@ static bool same_slot(const struct ka_memslot *slot, const struct kvmbpf_memslot
 /* The VM's memslots; several descriptors bring them several times. */
 static int take_memslots(struct host_vm *vm, const struct scan *scan)
 {
-	struct ka_memslot *slots;
+	size_t count = 0, records, first = records_of(scan->memslots, scan->memslot_count,
+						      sizeof(*scan->memslots), vm->kvm, &records);
+	struct ka_memslot *slots = calloc(records + 1, sizeof(*slots));
 	uint64_t bytes = 0;
-	size_t count = 0;
 
-	slots = calloc(scan->memslot_count + 1, sizeof(*slots));
 	if (!slots)
 		return -ENOMEM;
-	for (size_t i = 0; i < scan->memslot_count; i++) {
-		const struct kvmbpf_memslot_record *record = &scan->memslots[i];
-		size_t j;
+	for (size_t i = 0; i < records; i++) {
+		const struct kvmbpf_memslot_record *record = &scan->memslots[first + i];
 
-		if (record->kvm != vm->kvm || !record->size)
-			continue;
-		for (j = 0; j < count && !same_slot(&slots[j], record); j++)
-			;
-		if (j < count)
+		if (!record->size || (count && same_slot(&slots[count - 1], record)))
 			continue;
 		slots[count++] = (struct ka_memslot){
 			.gpa = record->gpa,
@@ -270,7 +330,6 @@ static int take_memslots(struct host_vm *vm, const struct scan *scan)
 		};
 		bytes += record->size;
 	}
-	qsort(slots, count, sizeof(*slots), by_gpa);
 	free(vm->memslots);
 	vm->memslots = slots;
 	vm->memslot_count = count;
@@ -294,10 +353,12 @@ static uint64_t settled(uint64_t generation)
 	return generation & ~(1ULL << 63);
 }
 
-static struct host_vm *find(const struct ka_host *host, const struct kvmbpf_vm_record *record)
+/* `near`: where it is, unless VMs came or went. */
+static struct host_vm *find(const struct ka_host *host, const struct kvmbpf_vm_record *record,
+			    size_t near)
 {
 	for (size_t i = 0; i < host->vm_count; i++) {
-		struct host_vm *vm = host->vms[i];
+		struct host_vm *vm = host->vms[(near + i) % host->vm_count];
 
 		/* The address of a struct kvm is used again; a generation never falls. */
 		if (vm->kvm == record->kvm && vm->info.pid == (pid_t)record->pid &&
@@ -355,10 +416,10 @@ static void identify(struct ka_host *host, struct host_vm *vm)
 	host->news |= vm->identified;
 }
 
-static int merge_one(struct ka_host *host, const struct scan *scan,
-		     const struct kvmbpf_vm_record *record)
+static int merge_one(struct ka_host *host, const struct scan *scan, size_t index)
 {
-	struct host_vm *vm = find(host, record);
+	const struct kvmbpf_vm_record *record = &scan->vms[index];
+	struct host_vm *vm = find(host, record, index);
 	int err;
 
 	if (!vm) {
@@ -408,23 +469,11 @@ static int merge(struct ka_host *host, const struct scan *scan, pid_t pid)
 	for (size_t i = 0; i < host->vm_count; i++)
 		host->vms[i]->seen = false;
 	for (size_t i = 0; i < scan->vm_count && !err; i++)
-		if (best_record(scan, scan->vms[i].kvm) == &scan->vms[i])
-			err = merge_one(host, scan, &scan->vms[i]);
+		err = merge_one(host, scan, i);
 	if (err)
 		return err;
 	sweep(host, pid);
 	return 0;
-}
-
-/* Whether a second pass saw another generation of memslots than the first. */
-static bool changed_meanwhile(const struct scan *scan)
-{
-	for (size_t i = 0; i < scan->vm_count; i++)
-		for (size_t j = 0; j < i; j++)
-			if (scan->vms[i].kvm == scan->vms[j].kvm &&
-			    scan->vms[i].generation != scan->vms[j].generation)
-				return true;
-	return false;
 }
 
 static bool more_memslots(const struct scan *scan, size_t from)
@@ -458,8 +507,8 @@ int discover_scan(struct ka_host *host, pid_t pid)
 		struct scan scan = {};
 
 		err = scan_all(host, pid, &scan);
-		if (!err && changed_meanwhile(&scan))
-			err = -EAGAIN;
+		if (!err)
+			err = scan_sort(&scan);
 		if (!err)
 			err = merge(host, &scan, pid);
 		scan_deinit(&scan);
