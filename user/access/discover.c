@@ -353,19 +353,22 @@ static uint64_t settled(uint64_t generation)
 	return generation & ~(1ULL << 63);
 }
 
-/* `near`: where it is, unless VMs came or went. */
+/* From `*next` on, where it nearly always is: a scan and the table have the VMs in the same order. */
 static struct host_vm *find(const struct ka_host *host, const struct kvmbpf_vm_record *record,
-			    size_t near)
+			    size_t *next)
 {
 	for (size_t i = 0; i < host->vm_count; i++) {
-		struct host_vm *vm = host->vms[(near + i) % host->vm_count];
+		size_t at = (*next + i) % host->vm_count;
+		struct host_vm *vm = host->vms[at];
 
 		/* The address of a struct kvm is used again; a generation never falls. */
 		if (vm->kvm == record->kvm && vm->info.pid == (pid_t)record->pid &&
 		    vm->start_boot_ns == record->start_boot_ns &&
 		    vm->inode == record->inode &&
-		    settled(vm->generation) <= settled(record->generation))
+		    settled(vm->generation) <= settled(record->generation)) {
+			*next = at + 1;
 			return vm;
+		}
 	}
 	return NULL;
 }
@@ -416,10 +419,10 @@ static void identify(struct ka_host *host, struct host_vm *vm)
 	host->news |= vm->identified;
 }
 
-static int merge_one(struct ka_host *host, const struct scan *scan, size_t index)
+static int merge_one(struct ka_host *host, const struct scan *scan,
+		     const struct kvmbpf_vm_record *record, size_t *next)
 {
-	const struct kvmbpf_vm_record *record = &scan->vms[index];
-	struct host_vm *vm = find(host, record, index);
+	struct host_vm *vm = find(host, record, next);
 	int err;
 
 	if (!vm) {
@@ -464,12 +467,13 @@ static void sweep(struct ka_host *host, pid_t pid)
 
 static int merge(struct ka_host *host, const struct scan *scan, pid_t pid)
 {
+	size_t next = 0;
 	int err = 0;
 
 	for (size_t i = 0; i < host->vm_count; i++)
 		host->vms[i]->seen = false;
 	for (size_t i = 0; i < scan->vm_count && !err; i++)
-		err = merge_one(host, scan, i);
+		err = merge_one(host, scan, &scan->vms[i], &next);
 	if (err)
 		return err;
 	sweep(host, pid);
