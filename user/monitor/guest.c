@@ -307,6 +307,8 @@ int guest_cycle(struct guest *guest)
 	r = guest_scan_registers(guest);
 	if (r < 0) {
 		stale_all(guest, scan_reason(r));
+		guest->complete = guest_complete(guest);
+		guest->blind = guest_blind(guest);
 		report_coverage(guest);
 		return r;
 	}
@@ -329,6 +331,8 @@ int guest_cycle(struct guest *guest)
 	}
 	guest_audit(guest);
 	guest_track(guest);
+	guest->complete = guest_complete(guest);
+	guest->blind = guest_blind(guest);
 	guest->cycle_us = (clock_mono() - begin) / NS_PER_US;
 	report_coverage(guest);
 	return r == -EOWNERDEAD ? r : 0;

@@ -235,6 +235,7 @@ struct guest {
 	uint64_t pushes_since_ns;
 	unsigned int code_looks; /* that writes to code asked for, since then */
 	uint64_t code_writes_since_ns;
+	bool complete, blind; /* guest_complete() and guest_blind() as of the last cycle */
 	uint64_t cycle_us; /* what the last cycle took */
 	uint64_t next_ns; /* not before that again, where its policy has a longer interval */
 	uint64_t soon_ns; /* a look before its next turn: its baseline is due; 0: none */

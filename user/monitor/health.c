@@ -15,8 +15,8 @@ static void count_guests(const struct health_view *view, size_t *ret_ok, size_t 
 {
 	*ret_ok = *ret_blind = 0;
 	for (size_t i = 0; i < view->count; i++) {
-		*ret_ok += guest_complete(view->guests[i]);
-		*ret_blind += guest_blind(view->guests[i]);
+		*ret_ok += view->guests[i]->complete;
+		*ret_blind += view->guests[i]->blind;
 	}
 }
 

@@ -24,7 +24,7 @@ void metrics_look(struct metrics *metrics, struct guest *guest)
 	if (i < METRICS_BUCKETS)
 		metrics->bucket[i]++;
 	guest->looked_ns = clock_real();
-	if (guest_complete(guest))
+	if (guest->complete)
 		guest->complete_ns = guest->looked_ns;
 }
 

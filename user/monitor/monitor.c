@@ -34,6 +34,8 @@ enum {
 };
 
 static const uint64_t health_ns = 60 * NS_PER_S;
+/* Between two looks for a kernel module that comes late. */
+static const uint64_t module_ns = 10 * NS_PER_S;
 /* What is done once a second waits this long for guests to be due, and is done along with them. */
 static const uint64_t tick_ns = NS_PER_S - NS_PER_S / 10, tick_late_ns = NS_PER_S / 5;
 /* What was pushed waits no longer than this for guests that take their time. */
@@ -93,8 +95,8 @@ struct monitor {
 	struct pending *pending;
 	size_t pending_count, pending_max;
 	uint64_t pushes_lost;
-	uint64_t ticked_ns, dispatched_ns;
 	uint64_t soon_ns; /* when soon_timer goes off; 0: it does not */
+	uint64_t ticked_ns, dispatched_ns, module_looked_ns;
 	uint64_t watchdog_us, watchdog_fed_us, once_end_ns;
 	bool wrote;    /* writes may wait to be told */
 	bool look_now; /* some guest has check_now */
@@ -634,7 +636,10 @@ static void tick(struct monitor *monitor, uint64_t now)
 	struct health_view view = health_view(monitor);
 
 	monitor->ticked_ns = now;
-	module_notice(monitor);
+	if (now - monitor->module_looked_ns >= module_ns) {
+		monitor->module_looked_ns = now;
+		module_notice(monitor);
+	}
 	outputs_tick(monitor->outputs);
 	if (monitor->publish)
 		publish_tick(monitor->publish);

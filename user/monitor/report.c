@@ -855,7 +855,8 @@ void report_coverage(struct guest *guest)
 	for (size_t i = 0; i < guest->vcpu_count; i++)
 		for (int check = 0; check < VCPU_CHECKS; check++)
 			note_coverage(guest, &guest->vcpus[i], check, &changes);
-	for (int check = VCPU_CHECKS; check < CHECKS; check++)
+	/* Audits are of a kernel whose symbols are known. */
+	for (int check = VCPU_CHECKS; guest->kernel.symbols && check < CHECKS; check++)
 		note_coverage(guest, NULL, check, &changes);
 	if (!changes.list && !writes)
 		return;
