@@ -413,8 +413,8 @@ bench_parts := $(patsubst %.c,$(B)/%.o,$(filter-out %.bpf.c,$(wildcard tests/ben
 
 $(B)/tests/bench/exits.o: | $(G)/exit_cost.skel.h
 
-$(B)/tests/native/bench: $(bench_parts) $(B)/libkvmaccess.a
-	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ACCESS_LIBS) -ljansson
+$(B)/tests/native/bench: $(bench_parts) $(B)/monitor.a $(B)/libkvmaccess.a
+	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ACCESS_LIBS) $(MONITOR_LIBS)
 
 # Beside the program of the tiny guests, which it starts. On a machine that does nothing else.
 .PHONY: bench

@@ -10,5 +10,6 @@ int bench_daemon(void);
 int bench_dump(void);
 int bench_exits(void);
 int bench_latency(void);
+int bench_sinks(void);
 
 #endif

@@ -14,6 +14,7 @@ static const struct {
 	{ "dump", bench_dump },
 	{ "exits", bench_exits },
 	{ "latency", bench_latency },
+	{ "sinks", bench_sinks },
 	{ "daemon", bench_daemon },
 };
 

@@ -84,6 +84,22 @@ void rows_begin(void)
 	       "reference", "ratio");
 }
 
+/* What else the machine did meanwhile; the benchmark's own guests are idle, and it is one thread. */
+static void note_load(void)
+{
+	json_t *header = json_array_get(rows, 0);
+	double load, least, most;
+
+	if (getloadavg(&load, 1) != 1)
+		return;
+	least = json_real_value(json_object_get(header, "load_least"));
+	most = json_real_value(json_object_get(header, "load_most"));
+	if (!json_object_get(header, "load_least") || load < least)
+		json_object_set_new(header, "load_least", json_real(load));
+	if (load > most)
+		json_object_set_new(header, "load_most", json_real(load));
+}
+
 static void number(double value)
 {
 	if (value)
@@ -116,6 +132,7 @@ void rows_add(const struct row *row)
 	puts(reached ? "" : "  GOAL MISSED");
 	fflush(stdout);
 	missed += !reached;
+	note_load();
 	json_array_append_new(
 		rows, json_pack("{s:s, s:s, s:s, s:s, s:f, s:o, s:o, s:s, s:o, s:o, s:o}", "name",
 				row->name, "tier", "native tiny guests", "backend", row->backend,

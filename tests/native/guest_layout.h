@@ -20,14 +20,14 @@
 #define GUEST_GDT_OTHER 0x12000  /* a copy of vCPU 0's, for LGDT */
 #define GUEST_POINTERS 0x13000   /* operands for LIDT and LGDT */
 #define GUEST_GDT 0x20000
-#define GUEST_TSS 0x40000
-#define GUEST_MAILBOX 0x60000
-#define GUEST_STACK 0x80000
+#define GUEST_TSS 0x60000
+#define GUEST_MAILBOX 0xa0000
 #define GUEST_TEXT 0x100000      /* read-only, executable; all else is neither */
 #define GUEST_TEXT_SIZE 0x4000
+#define GUEST_STACK 0x110000
 #define GUEST_SCRATCH 0x200000   /* free for tests, up to GUEST_MEMORY_MIN */
 #define GUEST_MEMORY_MIN 0x400000
-#define GUEST_VCPUS_MAX 16
+#define GUEST_VCPUS_MAX 64
 
 /* Offsets from the base, of GVAs that are not base + GPA. */
 #define GUEST_WINDOW 0x400000    /* 512 pages, mapped by GUEST_WINDOW_PT: at first none */

@@ -15,7 +15,7 @@ static const char usage[] =
 	"name and UUID from a command line with -accel and -nodefaults in it.\n"
 	"\n"
 	"  --mode MODE       4level (default), 5level, pae, 32bit, reset (never run)\n"
-	"  --vcpus N         1 to 16 (default 1)\n"
+	"  --vcpus N         1 to 64 (default 1)\n"
 	"  --memory BYTES    default 4 MiB a memslot\n"
 	"  --slots N         memory in N memslots with holes between them (default 1)\n"
 	"  --hole BYTES      default 1 MiB\n"
