@@ -11,6 +11,7 @@
 
 #define audit_symbol_text(kernel, gva, buf, size)                                                  \
 	((void)(kernel), snprintf(buf, size, "0x%llx", (unsigned long long)(gva)))
+#define ka_kernel_symbol_end(kernel, gva, end) ((void)(kernel), *(end) = (gva) + 0x100, 0)
 #define references_rodata(references, reference) ((void)(references), (void)(reference), NULL)
 #include "monitor/audits/rodata.c"
 
@@ -148,6 +149,23 @@ Test(tofu, a_change_is_told_until_it_is_undone)
 		audit_guest.memory[at[i]] ^= 0x80;
 		cr_assert_eq(looked(), 0);
 	}
+}
+
+Test(tofu, system_call_tables_are_left_to_their_check)
+{
+	finish();
+	audit_symbol("sys_call_table", MEMORY + 0x2100);
+	audit_symbol("ia32_sys_call_table", MEMORY + 0x2300);
+	cr_assert_eq(audit_rodata.prepare(&audit_guest_view, &state), 0);
+	cr_assert_eq(looked(), 0);
+	memset(audit_guest.memory + 0x2100, 1, 0x100);
+	memset(audit_guest.memory + 0x2300, 1, 0x100);
+	cr_assert_eq(looked(), 0);
+	audit_guest.memory[0x20ff] ^= 1;
+	cr_assert_eq(looked(), 1);
+	audit_guest.memory[0x20ff] ^= 1;
+	audit_guest.memory[0x2400] ^= 1;
+	cr_assert_eq(looked(), 1);
 }
 
 Test(tofu, what_lies_around_it_is_not_looked_at)

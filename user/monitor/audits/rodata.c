@@ -21,7 +21,12 @@ enum {
 	GRAIN_BYTES = 1024, /* that a hash is of */
 	WORD_BYTES = 8,
 	SPOTS_MAX = 32, /* more of them tell no more */
+	TABLES = 3,
 };
+
+/* Lie among it, and are another check's: one change is told once. */
+static const char *const tables[TABLES] = { "sys_call_table", "ia32_sys_call_table",
+					    "x32_sys_call_table" };
 
 _Static_assert(crypto_shorthash_BYTES == sizeof(uint64_t), "a hash is kept as a number");
 
@@ -34,6 +39,9 @@ struct spot {
 struct rodata {
 	const struct ka_text *vendor;	 /* NULL: hashes of what was there first */
 	uint64_t start, end, next, seen; /* GVAs; seen: the hashes up to there are made */
+	struct {
+		uint64_t start, end; /* the same: this kernel has it not */
+	} tables[TABLES];
 	uint64_t *hashes;
 	uint8_t key[crypto_shorthash_KEYBYTES];
 	struct spot spots[SPOTS_MAX];
@@ -72,6 +80,27 @@ static int find_range(const struct audit_view *view, struct rodata *rodata)
 		       : 0;
 }
 
+static void find_tables(const struct audit_view *view, struct rodata *rodata)
+{
+	for (int i = 0; i < TABLES; i++) {
+		uint64_t start, end;
+
+		if (ka_kernel_symbol(view->kernel, tables[i], &start) ||
+		    ka_kernel_symbol_end(view->kernel, start, &end))
+			continue;
+		rodata->tables[i].start = start;
+		rodata->tables[i].end = end;
+	}
+}
+
+static bool in_table(const struct rodata *rodata, uint64_t gva)
+{
+	for (int i = 0; i < TABLES; i++)
+		if (gva >= rodata->tables[i].start && gva < rodata->tables[i].end)
+			return true;
+	return false;
+}
+
 static int rodata_prepare(const struct audit_view *view, void **ret_state)
 {
 	struct rodata *rodata = calloc(1, sizeof(*rodata));
@@ -87,6 +116,7 @@ static int rodata_prepare(const struct audit_view *view, void **ret_state)
 		rodata_release(rodata);
 		return err;
 	}
+	find_tables(view, rodata);
 	rodata->next = rodata->seen = rodata->start;
 	*ret_state = rodata;
 	return 0;
@@ -120,7 +150,7 @@ static void add_word(struct rodata *rodata, const struct ka_text_difference *fou
 	size_t before = found->address - at;
 	uint8_t expected[WORD_BYTES], observed[WORD_BYTES];
 
-	if (at < from || to - at < WORD_BYTES)
+	if (at < from || to - at < WORD_BYTES || in_table(rodata, at + slide))
 		return;
 	memcpy(observed, rodata->bytes + (at - from), WORD_BYTES);
 	memcpy(expected, observed, before);
@@ -143,8 +173,21 @@ static void compare_with_vendor(struct rodata *rodata, const struct audit_view *
 		add_word(rodata, &found[i], boot.slide, from, to);
 }
 
+/* So that they make no difference to a hash. */
+static void blank_tables(struct rodata *rodata, uint64_t from, uint64_t to)
+{
+	for (int i = 0; i < TABLES; i++) {
+		uint64_t start = rodata->tables[i].start > from ? rodata->tables[i].start : from;
+		uint64_t end = rodata->tables[i].end < to ? rodata->tables[i].end : to;
+
+		if (start < end)
+			memset(rodata->bytes + (start - from), 0, end - start);
+	}
+}
+
 static void compare_with_first(struct rodata *rodata, uint64_t from, uint64_t to)
 {
+	blank_tables(rodata, from, to);
 	for (uint64_t gva = from, len; gva < to; gva += len) {
 		uint64_t *known = &rodata->hashes[(gva - rodata->start) / GRAIN_BYTES];
 		uint64_t hash;
