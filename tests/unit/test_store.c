@@ -156,6 +156,23 @@ Test(store, references_come_back)
 	cr_expect_eq(store_reference_load(store, "unknown", &reference), -ENOENT);
 }
 
+Test(store, references_of_32_bit_kernels_are_told_apart)
+{
+	static const struct ka_kernel kernel;
+	char key[STORE_KEY_MAX] = "";
+
+	save_reference();
+	cr_expect_eq(store_reference_32bit(store, 0, key), -ENOENT);
+	content.long_mode = false;
+	memset(content.count, 0, sizeof(content.count));
+	cr_assert_eq(store_content_save(store, "32 bit", &content, &kernel), 0);
+	strcpy(content.trust, "tofu");
+	cr_assert_eq(store_content_save(store, "32 bit, learned", &content, &kernel), 0);
+	cr_assert_eq(store_reference_32bit(store, 0, key), 0);
+	cr_expect_str_eq(key, "32 bit");
+	cr_expect_eq(store_reference_32bit(store, 1, key), -ENOENT);
+}
+
 static int complete_reference(void)
 {
 	struct ka_reference *reference = NULL;

@@ -22,6 +22,7 @@ enum {
 	SEARCHES_EAGER = 8, /* of a guest's memory, before they become rare */
 	SEARCH_CYCLES_EAGER = 2,
 	SEARCHES_RARE = 7, /* each after twice the time of the one before */
+	REFERENCES_32BIT_MAX = 16,
 };
 
 /* Where 64-bit Linux has its image; other systems' kernels lie elsewhere. */
@@ -197,24 +198,15 @@ static bool search_is_due(const struct guest *guest)
 	return guest->cycles >= guest->search_cycle && looks_like_linux(&guest->vcpus[0]);
 }
 
-/*
- * By the build that the guest's memory names, where its vendor's image is known: that spares reading
- * the symbols from there before the first check.
- */
-static int kernel_referenced(struct guest *guest)
+/* Is the guest's kernel the one that this is the reference of? */
+static int reference_try(struct guest *guest, const char *build_id)
 {
-	const struct ka_reference *reference;
+	const struct ka_reference *reference =
+		references_get(guest->watch->references, build_id);
 	const struct ka_symbols *symbols;
-	char build_id[KA_BUILD_ID_MAX];
 	struct ka_kernel kernel;
 	int r;
 
-	if (!references_any(guest->watch->references) || !search_is_due(guest))
-		return -ENODATA;
-	r = ka_build_id_from_guest(guest->vm, build_id);
-	if (r < 0)
-		return r;
-	reference = references_get(guest->watch->references, build_id);
 	if (!reference)
 		return -ENODATA;
 	symbols = ka_reference_symbols(reference);
@@ -228,6 +220,44 @@ static int kernel_referenced(struct guest *guest)
 	guest->no_reference = NULL;
 	guest->kernel = kernel;
 	return 0;
+}
+
+/* The memory of a 32-bit guest names no build that could be relied on: each is tried, but not for
+ * firmware and boot loaders, which live in the lower half. */
+static int reference_32bit(struct guest *guest)
+{
+	const struct ka_registers *registers = &guest->vcpus[0].registers;
+	char key[STORE_KEY_MAX];
+	int r = -ENODATA;
+
+	if (!(registers->flags & KA_REGISTERS_NO_VMCS) && registers->idtr.base < 0x80000000)
+		return -ENODATA;
+	for (unsigned int n = 0; r == -ENODATA && n < REFERENCES_32BIT_MAX; n++) {
+		if (store_reference_32bit(guest->watch->store, n, key) < 0)
+			break;
+		r = reference_try(guest, key);
+	}
+	return r;
+}
+
+/*
+ * By the build that the guest's memory names, where its vendor's image is known: that spares reading
+ * the symbols from there before the first check.
+ */
+static int kernel_referenced(struct guest *guest)
+{
+	const struct guest_vcpu *vcpu = &guest->vcpus[0];
+	char build_id[KA_BUILD_ID_MAX];
+	int r;
+
+	if (!references_any(guest->watch->references))
+		return -ENODATA;
+	if (!vcpu->long_mode)
+		return reference_32bit(guest);
+	if (!search_is_due(guest))
+		return -ENODATA;
+	r = ka_build_id_from_guest(guest->vm, build_id);
+	return r < 0 ? r : reference_try(guest, build_id);
 }
 
 /* Else with those that are read from the guest now: *ret_fresh is then the caller's. */

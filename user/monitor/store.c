@@ -974,10 +974,11 @@ int store_references_known(struct store *store, const char *release, bool *ret_a
 
 /* ---- kernels ------------------------------------------------------------------------------- */
 
-int store_kernel_nth(struct store *store, unsigned int n, char ret_key[static STORE_KEY_MAX])
+static int key_nth(struct store *store, const char *sql, unsigned int n,
+		   char ret_key[static STORE_KEY_MAX])
 {
 	_cleanup_statement_ sqlite3_stmt *statement = NULL;
-	int r = prepare(store, "SELECT key FROM kernel ORDER BY key LIMIT 1 OFFSET ?", &statement);
+	int r = prepare(store, sql, &statement);
 
 	if (!r)
 		r = bind(statement, "i", (int64_t)n);
@@ -986,6 +987,19 @@ int store_kernel_nth(struct store *store, unsigned int n, char ret_key[static ST
 	if (r <= 0)
 		return r < 0 ? r : -ENOENT;
 	return column_text(statement, 0, ret_key, STORE_KEY_MAX);
+}
+
+int store_reference_32bit(struct store *store, unsigned int n, char ret_key[static STORE_KEY_MAX])
+{
+	return key_nth(store,
+		       "SELECT key FROM kernel WHERE trust = 'reference' AND NOT long_mode "
+		       "ORDER BY key LIMIT 1 OFFSET ?",
+		       n, ret_key);
+}
+
+int store_kernel_nth(struct store *store, unsigned int n, char ret_key[static STORE_KEY_MAX])
+{
+	return key_nth(store, "SELECT key FROM kernel ORDER BY key LIMIT 1 OFFSET ?", n, ret_key);
 }
 
 int store_kernel_forget(struct store *store, const char *key)

@@ -58,6 +58,8 @@ int store_modules_count(struct store *store, const char *key, int64_t *ret_count
 int store_references_known(struct store *store, const char *release, bool *ret_any,
 			   bool *ret_release);
 
+/* The n-th reference of a 32-bit kernel. -ENOENT: there are not as many. */
+int store_reference_32bit(struct store *store, unsigned int n, char ret_key[static STORE_KEY_MAX]);
 /* The n-th kernel that something is known of. -ENOENT: there are not as many. */
 int store_kernel_nth(struct store *store, unsigned int n, char ret_key[static STORE_KEY_MAX]);
 /* Takes all out that is known of a kernel build. */
