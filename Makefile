@@ -63,7 +63,7 @@ help:
 #: make check-lab-svm  only Debian guests on an emulated AMD host
 #: make soak           an hour of lawful work in a guest, and what is told of its end (MINUTES=60)
 #: make check-lab-vmx  only Debian guests on an emulated Intel host
-#: make check-lab-text  only every place of a kernel's text, one after the other
+#: make check-lab-text  every place of the text of 6.1 and 5.10, one after the other; not part of check
 #: make check-lab-more  only runs on AMD that others cover in parts; not part of check
 #: make kmod           build the kernel module (KDIR=/lib/modules/$(uname -r)/build)
 #: make run            watch the VMs of this host (root); starts a tiny guest if there is none
@@ -242,7 +242,7 @@ format:
 
 R := build/results
 TIERS := build unit native fuzz lab-svm lab-vmx tables packages
-SECONDS ?= 60
+SECONDS ?= 40
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZ := $(ASAN) -fprofile-instr-generate -fcoverage-mapping -fsanitize=fuzzer-no-link
 unit_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
@@ -356,7 +356,7 @@ check-fuzz:
 	$(Q)tests/fuzz/run build/fuzz/tests/fuzz $(R) $(SECONDS)
 
 fuzz: deps
-	$(Q)$(MAKE) check-fuzz SECONDS=$(if $(filter 60,$(SECONDS)),600,$(SECONDS))
+	$(Q)$(MAKE) check-fuzz SECONDS=$(if $(filter 40,$(SECONDS)),600,$(SECONDS))
 
 .PHONY: check-lab-svm
 check-lab-svm: all native-tests kmod-tests lab-tests
