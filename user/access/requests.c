@@ -399,6 +399,9 @@ static void serve(struct ka_vm *vm, struct inflight_request *filed)
 					   request->len);
 	else
 		filed->error = read_by_registers(vm, filed);
+	/* Its RAM is gone a moment before it is known to have ended. */
+	if (filed->error == -ENXIO && !discover_scan(vm->host, vm->info.pid) && !vm->vm)
+		filed->error = -EOWNERDEAD;
 	filed->state = INFLIGHT_FINISHED;
 }
 
