@@ -143,7 +143,8 @@ static void suspect_add(struct look *look, uint64_t handler, uint64_t socket)
 	look->suspects[look->count++] = suspect;
 }
 
-static int tell(const struct look *look, const struct suspect *suspect, struct audit_result *result)
+static int tell_socket(const struct look *look, const struct suspect *suspect,
+		       struct audit_result *result)
 {
 	struct difference *difference =
 		audit_add(result, CHECK_SOCKETS, OBJECT_SOCKET, suspect->socket);
@@ -261,7 +262,7 @@ static int sockets_look(void *state, const struct audit_view *view, struct audit
 	for (size_t i = 0; !err && i < look.count; i++)
 		if (now - look.suspects[i].since_ns >= SETTLE_NS &&
 		    look.ticks - look.suspects[i].since_ticks >= TICKS_MIN)
-			err = tell(&look, &look.suspects[i], result);
+			err = tell_socket(&look, &look.suspects[i], result);
 	return err;
 }
 
