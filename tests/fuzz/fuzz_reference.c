@@ -53,6 +53,10 @@ static const struct {
 	{ "relocs_32", 0 },
 	{ "relocs_inverse_32", 0 },
 	{ "relocs_64", 0 },
+	{ "rodata", 0xffffffff82800000 },
+	{ "runtime_shift_bits", 0xffffffff8102f000 },
+	{ "runtime_mask_bits", 0xffffffff81030000 },
+	{ "runtime_ptr_cache", 0xffffffff81031000 },
 };
 
 static size_t sections_take(const uint8_t *data, size_t len, struct ka_section *sections)
@@ -93,27 +97,52 @@ static void tables_use(const struct ka_reference *reference)
 		CHECK(count == 128 || count == 256);
 }
 
-/* The guest's bytes are those of the input, from its end on. */
-static void text_use(const struct ka_reference *reference, const uint8_t *data, size_t len)
+static void compare(const struct ka_text *text, uint64_t slide, const uint8_t *guest,
+		    uint64_t start, uint64_t end)
 {
 	struct ka_text_difference differences[8];
-	struct ka_text_boot boot = { .slide = 0x200000 };
+	struct ka_text_boot boot = { .slide = slide };
+	size_t count =
+		ka_text_compare(text, &boot, start, guest, end - start, start, end, differences, 8);
+
+	CHECK(count <= end - start);
+	for (size_t i = 0; i < count && i < 8; i++)
+		CHECK(differences[i].len && ka_patch_kind_name(differences[i].kind));
+}
+
+/* The image's own bytes, with some of the input's among them. */
+static void image_take(const struct ka_reference *reference, uint64_t start, const uint8_t *data,
+		       size_t len, uint8_t guest[static TEXT_MAX])
+{
+	size_t count;
+	const struct ka_section *sections = ka_reference_sections(reference, &count);
+
+	for (size_t i = 0; i < count; i++)
+		if (sections[i].address == start)
+			memcpy(guest, sections[i].bytes,
+			       sections[i].len < TEXT_MAX ? sections[i].len : TEXT_MAX);
+	for (size_t i = 0; i + 3 <= len && i < 48; i += 3)
+		guest[(data[i] | data[i + 1] << 8) % TEXT_MAX] = data[i + 2];
+}
+
+/* The guest's bytes are those of the input, from its end on; then nearly those of the image. */
+static void text_use(int (*create)(const struct ka_reference *reference, struct ka_text **ret_text),
+		     const struct ka_reference *reference, const uint8_t *data, size_t len)
+{
 	uint8_t guest[TEXT_MAX];
 	struct ka_text *text;
 	uint64_t start, end;
-	size_t count;
 
-	if (ka_text_create(reference, &text))
+	if (create(reference, &text))
 		return;
 	ka_text_range(text, &start, &end);
 	for (size_t i = 0; i < sizeof(guest); i++)
 		guest[i] = data[len - 1 - i % len];
 	if (end - start > sizeof(guest))
 		end = start + sizeof(guest);
-	count = ka_text_compare(text, &boot, start, guest, end - start, start, end, differences, 8);
-	CHECK(count <= end - start);
-	for (size_t i = 0; i < count && i < 8; i++)
-		CHECK(differences[i].len && ka_patch_kind_name(differences[i].kind));
+	compare(text, 0x200000, guest, start, end);
+	image_take(reference, start, data, len, guest);
+	compare(text, 0, guest, start, end);
 	ka_text_free(text);
 }
 
@@ -129,7 +158,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (ka_reference_create(build_id, "6.1.0", sections, count, &reference))
 		return 0;
 	tables_use(reference);
-	text_use(reference, data, len);
+	text_use(ka_text_create, reference, data, len);
+	text_use(ka_rodata_create, reference, data, len);
 	ka_reference_free(reference);
 	return 0;
 }

@@ -197,6 +197,10 @@ enum part {
 	PART_STATIC_CALLS,
 	PART_THUNK,
 	PART_RELOCS_32 = 18,
+	PART_RODATA = 21,
+	PART_SHIFTS,
+	PART_MASKS,
+	PART_POINTERS,
 };
 
 static uint8_t parts[4096];
@@ -255,6 +259,10 @@ static void seeds_reference(void)
 	list(PART_ENDBRS, 0x81025000, 0x40);
 	list(PART_LOCKS, 0x81026000, 0x50);
 	list(PART_LIMITS, 0x81027000, 0x62);
+	list(PART_SHIFTS, 0x8102f000, 0xd3);
+	list(PART_MASKS, 0x81030000, 0xe2);
+	list(PART_POINTERS, 0x81031000, 0xf2);
+	part(PART_RODATA, alternative, sizeof(alternative));
 	part(PART_FTRACE, &ftrace, sizeof(ftrace));
 	part(PART_LABELS, label, sizeof(label));
 	part(PART_STATIC_CALLS, call, sizeof(call));
