@@ -37,6 +37,7 @@ enum object_kind {
 	OBJECT_PAGE,
 	OBJECT_RODATA,
 	OBJECT_SOCKET,
+	OBJECT_KINDS,
 };
 
 enum { OBJECT_SHARED = -1 };

@@ -150,6 +150,7 @@ int finding_report(struct finding_table *table, const struct finding_owner *owne
 			       : FINDING_FOLDED;
 	}
 	finding->news = news == FINDING_OPENED || news == FINDING_CHANGED;
+	table->changes += finding->news;
 	finding->difference = *difference;
 	finding->last_seen_ns = real_ns;
 	finding->round = table->round;
@@ -167,6 +168,15 @@ void finding_remove(struct finding_table *table, struct finding *finding)
 
 	memmove(finding, finding + 1, (table->count - index - 1) * sizeof(*finding));
 	table->count--;
+	table->changes++;
+}
+
+bool finding_in_scope(const struct finding_scope *scope, const struct object_key *object)
+{
+	return object->check == scope->check && object->vcpu == scope->vcpu &&
+	       (scope->table < 0 || object->table == scope->table) &&
+	       (!scope->to || (object->index >= scope->from && object->index < scope->to)) &&
+	       object_is_place(object->kind) == scope->registers;
 }
 
 bool finding_sweep(struct finding_table *table, const struct finding_scope *scope,
@@ -174,13 +184,9 @@ bool finding_sweep(struct finding_table *table, const struct finding_scope *scop
 {
 	for (size_t i = 0; i < table->count; i++) {
 		struct finding *finding = &table->findings[i];
-		const struct object_key *object = &finding->difference.object;
 
-		if (finding->round == table->round || object->check != scope->check ||
-		    object->vcpu != scope->vcpu ||
-		    (scope->table >= 0 && object->table != scope->table) ||
-		    (scope->to && (object->index < scope->from || object->index >= scope->to)) ||
-		    object_is_place(object->kind) != scope->registers)
+		if (finding->round == table->round ||
+		    !finding_in_scope(scope, &finding->difference.object))
 			continue;
 		*ret_finding = *finding;
 		finding_remove(table, finding);

@@ -34,6 +34,7 @@ struct finding_table {
 	uint64_t round;
 	uint64_t reminder_ns;
 	uint64_t suppressed; /* differences beyond FINDINGS_MAX */
+	uint64_t changes;    /* grows as findings open, change and are closed */
 };
 
 /* Whose findings they are: enters each id. */
@@ -63,6 +64,8 @@ struct finding_scope {
 	bool registers; /* true: a place (GDTR, IDTR, table); false: entries and bits */
 	uint64_t from, to; /* indices that were looked at; to 0: all */
 };
+
+bool finding_in_scope(const struct finding_scope *scope, const struct object_key *object);
 
 /* Takes one finding of this scope that this round did not see out of the table. False: no more. */
 bool finding_sweep(struct finding_table *table, const struct finding_scope *scope,

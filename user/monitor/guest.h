@@ -26,6 +26,7 @@ struct watch {
 	struct store *store;
 	const struct config *config; /* may be NULL */
 	struct actions *actions; /* of policies; NULL: none */
+	struct kept *kept; /* findings of the monitor before; NULL: none */
 	struct references *references; /* of the store; NULL: none are used */
 	const struct ka_symbols *const *symbols;
 	size_t symbols_count;

@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "log.h"
 #include "look.h"
+#include "kept.h"
 #include "report.h"
 
 #include <errno.h>
@@ -61,6 +62,7 @@ static void look_spare_written(struct look *look)
 /* What this look has seen to be in order again. */
 void look_sweep_scope(struct look *look, const struct finding_scope *scope)
 {
+	struct kept_finding kept;
 	struct finding finding;
 
 	/* Switched off meanwhile: nobody has looked, so that it is open still. */
@@ -68,6 +70,9 @@ void look_sweep_scope(struct look *look, const struct finding_scope *scope)
 		return;
 	while (finding_sweep(&look->guest->findings, scope, &finding))
 		report_restored(look->guest, &finding, "baseline", look->real_ns, look->mono_ns);
+	while (look->guest->watch->kept &&
+	       kept_take(look->guest->watch->kept, look->guest, scope, &kept))
+		report_kept(look->guest, &kept, look->real_ns, look->mono_ns);
 }
 
 void look_sweep(struct look *look, enum check_id check, int vcpu, int table, bool registers)

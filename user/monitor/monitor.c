@@ -8,6 +8,7 @@
 #include "event.h"
 #include "guest.h"
 #include "health.h"
+#include "kept.h"
 #include "log.h"
 #include "outputs.h"
 #include "privileges.h"
@@ -81,6 +82,7 @@ struct monitor {
 	struct metrics metrics;
 	struct publish *publish;
 	struct actions *actions;
+	struct kept kept;
 	bool may_write; /* to guests, to restore what policies say */
 	struct ka_host *host;
 	struct store *store;
@@ -641,6 +643,7 @@ static void tick(struct monitor *monitor, uint64_t now)
 		module_notice(monitor);
 	}
 	outputs_tick(monitor->outputs);
+	kept_save(&monitor->kept, monitor->guests, monitor->count);
 	if (monitor->publish)
 		publish_tick(monitor->publish);
 	if (now - monitor->health.told_mono_ns >= health_ns ||
@@ -955,6 +958,11 @@ static enum monitor_exit store_start(struct monitor *monitor)
 		return MONITOR_FAILURE;
 	}
 	monitor->watch.store = monitor->store;
+	if (!options->once) {
+		if (kept_init(&monitor->kept, options->store) < 0)
+			return MONITOR_FAILURE;
+		monitor->watch.kept = &monitor->kept;
+	}
 	for (size_t i = 0; i < options->references.count; i++) {
 		r = references_import(monitor->store, options->references.items[i],
 				      options->reference_key, error);
@@ -1040,6 +1048,7 @@ static void loop_end(struct monitor *monitor)
 	sd_notify(0, "STOPPING=1");
 	signals_default();
 	tell_health(monitor, "stopping");
+	kept_save(&monitor->kept, monitor->guests, monitor->count);
 	monitor->host_source = sd_event_source_disable_unref(monitor->host_source);
 	monitor->timer = sd_event_source_disable_unref(monitor->timer);
 	monitor->soon_timer = sd_event_source_disable_unref(monitor->soon_timer);
@@ -1088,6 +1097,7 @@ static void monitor_deinit(struct monitor *monitor)
 		ka_symbols_free((struct ka_symbols *)monitor->symbols[i]);
 	free(monitor->symbols);
 	outputs_close(monitor->outputs);
+	kept_deinit(&monitor->kept);
 	references_free(monitor->watch.references);
 	store_close(monitor->store);
 	sd_event_unref(monitor->event);

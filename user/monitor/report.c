@@ -5,6 +5,8 @@
 #include "action.h"
 #include "check_cr0wp.h"
 #include "clock.h"
+#include "kept.h"
+#include "text.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -719,6 +721,35 @@ static json_t *restored_event(const struct guest *guest, const struct finding *f
 	set(event, "open_for_ms", json_integer((json_int_t)(open_ns / NS_PER_MS)));
 	set(event, "open_for_us", json_integer((json_int_t)(open_ns / NS_PER_US)));
 	return event;
+}
+
+json_t *report_end(const struct guest *guest, const struct finding *finding)
+{
+	return restored_event(guest, finding, "baseline", finding->last_seen_ns,
+			      finding->reported_mono_ns);
+}
+
+void report_kept(const struct guest *guest, const struct kept_finding *kept, uint64_t real_ns,
+		 uint64_t mono_ns)
+{
+	const char *message = json_string_value(json_object_get(kept->event, "message"));
+	bool same_boot = kept->generation == guest->generation;
+	json_t *event = event_about(guest, "integrity.restored", SEVERITY_INFO, real_ns, mono_ns,
+				    message ? message : "");
+	const char *first_seen = json_string_value(
+		json_object_get(json_object_get(kept->event, "finding"), "first_seen"));
+	uint64_t first_ns, open_us = 0;
+
+	/* What tells this event from others is of now, what it is about of then. */
+	json_object_update_missing(event, kept->event);
+	if (first_seen && !text_time_parse(first_seen, &first_ns) && first_ns < real_ns)
+		open_us = (real_ns - first_ns) / NS_PER_US;
+	set(event, "restored_to", json_string(same_boot ? "baseline" : "new_baseline"));
+	set(event, "open_for_ms", json_integer((json_int_t)(open_us / 1000)));
+	set(event, "open_for_us", json_integer((json_int_t)open_us));
+	set(event, "while_away", json_true());
+	emit(guest, event);
+	json_decref(kept->event);
 }
 
 void report_restored(const struct guest *guest, const struct finding *finding,

@@ -5,6 +5,8 @@
 
 #include "guest.h"
 
+struct kept_finding;
+
 void report_discovered(const struct guest *guest);
 void report_gone(const struct guest *guest, const char *reason);
 void report_baseline(const struct guest *guest, uint64_t real_ns, uint64_t mono_ns);
@@ -13,6 +15,11 @@ void report_violation(struct guest *guest, const struct finding *finding);
 /* The same, by writes that were told. */
 void report_written(struct guest *guest, const struct finding *finding,
 		    const struct fold *fold);
+/* What would be told if it ended now; the caller has the reference. */
+json_t *report_end(const struct guest *guest, const struct finding *finding);
+/* One of the monitor before that is no more; takes the reference on its event. */
+void report_kept(const struct guest *guest, const struct kept_finding *kept, uint64_t real_ns,
+		 uint64_t mono_ns);
 void report_restored(const struct guest *guest, const struct finding *finding,
 		     const char *restored_to, uint64_t real_ns, uint64_t mono_ns);
 /* The same, by a write. */
