@@ -152,10 +152,9 @@ static inline void audit_symbol(const char *name, uint64_t gva)
 	audit_guest.symbols[audit_guest.symbols_count++].gva = gva;
 }
 
-/* The structs that audits of hooks walk, much as Linux has them, and where their lists begin. */
-static inline void audit_guest_make(void)
+/* Of ftrace, kprobes and tracepoints. */
+static inline void audit_guest_tracing(void)
 {
-	memset(&audit_guest, 0, sizeof(audit_guest));
 	audit_member("ftrace_ops", "func", 0, 8);
 	audit_member("ftrace_ops", "next", 8, 8);
 	audit_member("ftrace_ops", "flags", 16, 8);
@@ -198,6 +197,11 @@ static inline void audit_guest_make(void)
 	audit_symbol("pre_handler_kretprobe", IMAGE + 0x300);
 	audit_symbol("__start___tracepoints_ptrs", MEMORY + 0x800);
 	audit_symbol("__stop___tracepoints_ptrs", MEMORY + 0x808);
+}
+
+/* Of /proc, notifiers, netfilter and file systems. */
+static inline void audit_guest_operations(void)
+{
 	audit_member("proc_dir_entry", "proc_iops", 0, 8);
 	audit_member("proc_dir_entry", "proc_ops", 8, 8);
 	audit_member("proc_dir_entry", "seq_ops", 16, 8);
@@ -225,6 +229,14 @@ static inline void audit_guest_make(void)
 	audit_symbol("keyboard_notifier_list", MEMORY + 0xc00);
 	audit_symbol("init_net", MEMORY + 0xc40);
 	audit_symbol("super_blocks", MEMORY + 0xc80);
+}
+
+/* The structs that audits of hooks walk, much as Linux has them, and where their lists begin. */
+static inline void audit_guest_make(void)
+{
+	memset(&audit_guest, 0, sizeof(audit_guest));
+	audit_guest_tracing();
+	audit_guest_operations();
 	audit_word(MEMORY + 0xc80, MEMORY + 0xc80);
 	audit_word(MEMORY, MEMORY + 0x100);
 	audit_word(MEMORY + 0x200, MEMORY + 0x200);
