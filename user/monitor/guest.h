@@ -239,6 +239,7 @@ struct guest {
 	bool complete, blind; /* guest_complete() and guest_blind() as of the last cycle */
 	uint64_t cycle_us; /* what the last cycle took */
 	uint64_t next_ns; /* not before that again, where its policy has a longer interval */
+	unsigned int soon_looks; /* asked for, since the last baseline */
 	uint64_t soon_ns; /* a look before its next turn: its baseline is due; 0: none */
 	unsigned int restores;	    /* since restores_since_ns */
 	uint64_t restores_since_ns; /* CLOCK_MONOTONIC */

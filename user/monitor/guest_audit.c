@@ -98,6 +98,9 @@ static void budget_earn(struct guest *guest, uint64_t now)
 
 	if (most < (int64_t)BURST_NS)
 		most = BURST_NS;
+	/* Of long intervals, too: other guests wait meanwhile. */
+	if (most > (int64_t)NS_PER_S)
+		most = NS_PER_S;
 	all->budget_ns += all->earned_ns ? (int64_t)share_of(guest, now - all->earned_ns) : most;
 	if (all->budget_ns > most)
 		all->budget_ns = most;

@@ -23,6 +23,7 @@ enum {
 	SEARCH_CYCLES_EAGER = 2,
 	SEARCHES_RARE = 7, /* each after twice the time of the one before */
 	REFERENCES_32BIT_MAX = 16,
+	SOON_LOOKS_MAX = 20,
 };
 
 /* Where 64-bit Linux has its image; other systems' kernels lie elsewhere. */
@@ -227,16 +228,24 @@ static int reference_try(struct guest *guest, const char *build_id)
 static int reference_32bit(struct guest *guest)
 {
 	const struct ka_registers *registers = &guest->vcpus[0].registers;
+	unsigned int tried = 0;
 	char key[STORE_KEY_MAX];
 	int r = -ENODATA;
 
 	if (!(registers->flags & KA_REGISTERS_NO_VMCS) && registers->idtr.base < 0x80000000)
 		return -ENODATA;
+	/* Each is loaded for that, which other guests wait for: in vain it is done ever less. */
+	if (guest->cycles < guest->search_cycle)
+		return -ENODATA;
 	for (unsigned int n = 0; r == -ENODATA && n < REFERENCES_32BIT_MAX; n++) {
 		if (store_reference_32bit(guest->watch->store, n, key) < 0)
 			break;
 		r = reference_try(guest, key);
+		if (r == -ENODATA)
+			tried++;
 	}
+	if (r == -ENODATA && tried)
+		search_put_off(guest);
 	return r;
 }
 
@@ -783,6 +792,7 @@ static void record(struct guest *guest, uint64_t real_ns, uint64_t mono_ns)
 		return;
 	}
 	guest->phase = GUEST_WATCHED;
+	guest->soon_looks = 0;
 	guest->boots_before = true;
 	guest->same_boot = false;
 	guest->recorded_mono_ns = mono_ns;
@@ -837,7 +847,8 @@ void guest_record(struct guest *guest)
 				? "the guest's kernel is not up yet"
 				: "no baseline yet: the objects must stand still",
 			real_ns);
-		if (certainty == KERNEL_RUNNING)
+		/* One that never stands still has its turns only. */
+		if (certainty == KERNEL_RUNNING && guest->soon_looks++ < SOON_LOOKS_MAX)
 			guest->soon_ns = clock_mono() + STILL_SPACING_MS * NS_PER_MS;
 		return;
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Findings that were open when the monitor ended, so that one which is gone by the next look is told as
- * restored. One that is still there is a finding again, under the same id.
+ * restored. One that is still there is a finding again, under the same id. Those of tables and registers
+ * only: of what text and audits found a new monitor cannot tell at its first look that it is gone.
  */
 #ifndef MONITOR_KEPT_H
 #define MONITOR_KEPT_H

@@ -96,9 +96,10 @@ static void add_dangerous(struct audit_result *result, const struct ka_bpf_progr
 		 uses & KA_BPF_OVERRIDES ? "bpf_override_return" : "");
 }
 
+/* Whatever its identifier is now. */
 static bool is_same(const struct ka_bpf_program *a, const struct ka_bpf_program *b)
 {
-	return a->gva == b->gva && a->id == b->id && a->loaded_ns == b->loaded_ns;
+	return a->gva == b->gva && a->loaded_ns == b->loaded_ns;
 }
 
 static const struct known *find(const struct known *known, size_t count,
@@ -143,6 +144,15 @@ static const struct known *learn(struct bpf *bpf, const struct audit_view *view,
 	return now;
 }
 
+/* One that was there before has not gone because it hides. */
+static void keep_hidden(struct bpf *bpf, const struct ka_bpf_program *program)
+{
+	const struct known *known = find(bpf->known, bpf->known_count, program);
+
+	if (known)
+		bpf->now[bpf->now_count++] = *known;
+}
+
 static void forget_gone(struct bpf *bpf, struct audit_result *result)
 {
 	for (size_t i = 0; i < bpf->known_count && bpf->now_count < PROGRAMS_MAX; i++)
@@ -170,10 +180,12 @@ static int bpf_look(void *state, const struct audit_view *view, struct audit_res
 
 		if (!program->references) /* it is being unloaded */
 			continue;
-		if (!(program->views & KA_BPF_NUMBERED))
-			add_hidden(result, program);
-		else
+		if (program->views & KA_BPF_NUMBERED) {
 			known = learn(bpf, view, program, result);
+		} else {
+			add_hidden(result, program);
+			keep_hidden(bpf, program);
+		}
 		if (known && known->uses)
 			add_dangerous(result, program, known->uses);
 	}

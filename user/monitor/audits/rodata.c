@@ -42,6 +42,7 @@ struct rodata {
 	struct {
 		uint64_t start, end; /* the same: this kernel has it not */
 	} tables[TABLES];
+	bool passed; /* all of it was looked at */
 	uint64_t *hashes;
 	uint8_t key[crypto_shorthash_KEYBYTES];
 	struct spot spots[SPOTS_MAX];
@@ -147,11 +148,15 @@ static void add_word(struct rodata *rodata, const struct ka_text_difference *fou
 		     uint64_t from, uint64_t to)
 {
 	uint64_t at = found->address & ~(uint64_t)(WORD_BYTES - 1);
-	size_t before = found->address - at;
+	size_t before;
 	uint8_t expected[WORD_BYTES], observed[WORD_BYTES];
 
-	if (at < from || to - at < WORD_BYTES || in_table(rodata, at + slide))
+	/* The last bytes may be less than a word. */
+	if (to - at < WORD_BYTES)
+		at = to - WORD_BYTES;
+	if (at < from || in_table(rodata, at + slide))
 		return;
+	before = found->address - at;
 	memcpy(observed, rodata->bytes + (at - from), WORD_BYTES);
 	memcpy(expected, observed, before);
 	memcpy(expected + before, found->expected, WORD_BYTES - before);
@@ -240,9 +245,11 @@ static int compare_next(struct rodata *rodata, const struct audit_view *view)
 		rodata->end - rodata->next > PART_BYTES ? rodata->next + PART_BYTES : rodata->end;
 	int err = compare(rodata, view, rodata->next, to);
 
-	if (!err)
-		rodata->next = to == rodata->end ? rodata->start : to;
-	return err;
+	if (err)
+		return err;
+	rodata->passed |= to == rodata->end;
+	rodata->next = to == rodata->end ? rodata->start : to;
+	return 0;
 }
 
 /* ---- what is told --------------------------------------------------------------------------- */
@@ -302,7 +309,9 @@ static int rodata_look(void *state, const struct audit_view *view, struct audit_
 		return err;
 	for (size_t i = 0; i < rodata->count; i++)
 		tell(rodata, view, &rodata->spots[i], result);
-	if (!rodata->vendor)
+	if (!rodata->passed)
+		result->gap = "the first look at the kernel's read-only data is under way";
+	else if (!rodata->vendor)
 		result->gap = "no reference has it: it is held against what it was at first sight";
 	return 0;
 }
