@@ -69,6 +69,7 @@
 #define guest_judge_audit tested_guest_judge_audit
 #define guest_judge_symbols tested_guest_judge_symbols
 #define guest_cover_first tested_guest_cover_first
+#define guest_cover_vcpus tested_guest_cover_vcpus
 #define audits tested_audits
 #define guest_tracking_stopped tested_guest_tracking_stopped
 #define guest_write tested_guest_write
@@ -816,8 +817,8 @@ static void reference_known(void)
 	strcpy(content->recorded_at, "2026-01-02T03:04:05.000000000Z");
 	content->count[CONTENT_SYSCALL] = SYSCALLS;
 	for (unsigned int n = 0; n < SYSCALLS; n++)
-		content->entry[CONTENT_SYSCALL][n] = (struct content_entry){
-			{ link_text + 0x10000 + 0x40 * n }, true, true };
+		content->entry[CONTENT_SYSCALL][n] =
+			(struct content_entry){ { link_text + 0x10000 + 0x40 * n }, true, true };
 	cr_assert_eq(store_content_save(watch.store, fake.build_id, content, &kernel), 0);
 	free(content);
 }
@@ -1389,9 +1390,9 @@ GUEST_TEST(severity_is_as_configured)
 	baseline();
 	gate_put(P_IDT, 14, link_text + fake.slide + 0x1000);
 	cycles(1);
-	cr_assert_str_eq(json_string_value(json_object_get(violation(1, "idt_gate", 14, 0),
-							   "severity")),
-			 "low");
+	cr_assert_str_eq(
+		json_string_value(json_object_get(violation(1, "idt_gate", 14, 0), "severity")),
+		"low");
 }
 
 GUEST_TEST(wp_toggle_shorter_than_the_interval)
@@ -1780,6 +1781,13 @@ GUEST_TEST(without_the_vmcs_the_rest_is_unobservable)
 	*gdt(1) ^= 1;
 	cycles(2);
 	cr_assert_eq(events_of("integrity.violation"), 0);
+	/* That the vCPU cannot be read for a while is no better reason. */
+	fake.registers[1].flags |= KA_REGISTERS_SMM;
+	cycles(2);
+	cr_assert_eq(coverage[CHECK_GDT].state, COVERAGE_UNOBSERVABLE);
+	cr_assert_eq(coverage[CHECK_CR0_WP].state, COVERAGE_UNOBSERVABLE);
+	cr_assert_eq(coverage[CHECK_IDT].state, COVERAGE_STALE);
+	cr_assert_not_null(strstr(coverage[CHECK_GDT].reason, "kvmbpf_helper is not loaded"));
 }
 
 GUEST_TEST(without_the_vmcs_and_a_known_kernel_nothing_is_observed)
@@ -2408,8 +2416,8 @@ static void expect_register(const char *type, const char *name, json_int_t vcpu)
 GUEST_TEST(each_msr_of_system_calls_is_watched_on_each_vcpu)
 {
 	const struct ka_registers clean[VCPUS] = { fake.registers[0], fake.registers[1] };
-	static const char *const names[] = { "lstar", "cstar", "star", "sfmask", "sysenter_cs",
-					     "sysenter_esp", "sysenter_eip" };
+	static const char *const names[] = { "lstar",	    "cstar",	    "star",	   "sfmask",
+					     "sysenter_cs", "sysenter_esp", "sysenter_eip" };
 	size_t told = 0;
 
 	baseline();

@@ -156,14 +156,7 @@ static void note_power(struct guest *guest, struct guest_vcpu *vcpu)
 
 static void stale_all(struct guest *guest, const char *reason)
 {
-	uint64_t real_ns = clock_real();
-
-	for (size_t i = 0; i < guest->vcpu_count; i++)
-		for (int check = 0; check < VCPU_CHECKS; check++)
-			coverage_set(&guest->vcpus[i].coverage[check],
-				     guest->vcpus[i].usable == -EOPNOTSUPP ? COVERAGE_UNOBSERVABLE
-									   : COVERAGE_STALE,
-				     reason, real_ns);
+	guest_cover_vcpus(guest, COVERAGE_STALE, reason, clock_real());
 }
 
 static bool first_vcpu_moved(const struct guest *guest)

@@ -24,9 +24,9 @@ struct actions;
 struct watch {
 	struct event_stream *stream;
 	struct store *store;
-	const struct config *config; /* may be NULL */
-	struct actions *actions; /* of policies; NULL: none */
-	struct kept *kept; /* findings of the monitor before; NULL: none */
+	const struct config *config;   /* may be NULL */
+	struct actions *actions;       /* of policies; NULL: none */
+	struct kept *kept;	       /* findings of the monitor before; NULL: none */
 	struct references *references; /* of the store; NULL: none are used */
 	const struct ka_symbols *const *symbols;
 	size_t symbols_count;
@@ -86,6 +86,14 @@ static inline bool vcpu_tables_known(const struct guest_vcpu *vcpu)
 	return !(vcpu->registers.flags & KA_REGISTERS_NO_VMCS);
 }
 
+/* Is it a check of something that this host never tells of the vCPU? */
+static inline bool vcpu_hides(const struct guest_vcpu *vcpu, enum check_id check)
+{
+	return (check == CHECK_GDT && !vcpu_tables_known(vcpu)) ||
+	       (check == CHECK_MSR && vcpu->registers.flags & KA_REGISTERS_NO_MSRS) ||
+	       (check == CHECK_CR0_WP && vcpu->registers.flags & KA_REGISTERS_NO_WP);
+}
+
 /* 0, or why a table of it could not be read; one that is never read on this host is no reason. */
 static inline int vcpu_error(const struct guest_vcpu *vcpu)
 {
@@ -136,18 +144,18 @@ struct text_breakpoint {
 struct guest_text {
 	const struct ka_text *text; /* NULL: no reference of this build */
 	struct ka_text_boot boot;
-	uint64_t start, end;	   /* of the whole text */
-	uint64_t from, to;	   /* of the part */
-	uint64_t address;	   /* of `bytes` */
+	uint64_t start, end; /* of the whole text */
+	uint64_t from, to;   /* of the part */
+	uint64_t address;    /* of `bytes` */
 	uint32_t len;
 	uint8_t *bytes;
 	struct text_pass pass;
-	uint64_t cycle;		   /* in which the part was chosen */
-	size_t piece;		   /* in the reader; SIZE_MAX: not read */
+	uint64_t cycle; /* in which the part was chosen */
+	size_t piece;	/* in the reader; SIZE_MAX: not read */
 	int error;
 	struct ka_text_difference differences[TEXT_DIFFERENCES_MAX];
 	size_t count;
-	uint64_t first;		   /* where the first look goes on; `end`: it is done */
+	uint64_t first; /* where the first look goes on; `end`: it is done */
 	struct ka_tracing_layout *tracing;
 	bool tracing_tried;
 	struct text_breakpoint breakpoints[TEXT_DIFFERENCES_MAX];
@@ -156,7 +164,7 @@ struct guest_text {
 
 /* An audit of this guest's kernel, in this boot. */
 struct guest_audit {
-	bool ready;	   /* `state` is what its prepare() gave */
+	bool ready; /* `state` is what its prepare() gave */
 	void *state;
 	struct coverage coverage;
 	uint64_t next_ns, looked_ns; /* CLOCK_MONOTONIC; of the next look, of the last good one */
@@ -189,7 +197,8 @@ struct guest {
 	bool boots_before;   /* this run has recorded a boot of it */
 	bool same_boot; /* the baseline is made anew for the same boot: its kernel was found late */
 	bool check_now; /* something pushed asks for a look */
-	bool unannounced; /* another kernel is there, and neither a reset nor an emptied table was */
+	bool unannounced; /* another kernel is there, and neither a reset nor an emptied table was
+			   */
 	unsigned int generation;
 	uint64_t cycles;
 
@@ -205,8 +214,8 @@ struct guest {
 	enum severity no_reference_severity;
 	struct guest_text text;
 	bool symbols_compared; /* the guest's own with those of a file or reference, in this boot */
-	unsigned int searches;		/* of its memory, in vain, in this boot */
-	uint64_t search_cycle;		/* not before this one again */
+	unsigned int searches; /* of its memory, in vain, in this boot */
+	uint64_t search_cycle; /* not before this one again */
 	struct guest_table table[SYSCALL_TABLES];
 	const char *table_reason; /* why there is none */
 	unsigned int still;
@@ -236,16 +245,16 @@ struct guest {
 	uint64_t pushes_since_ns;
 	unsigned int code_looks; /* that writes to code asked for, since then */
 	uint64_t code_writes_since_ns;
-	bool complete, blind; /* guest_complete() and guest_blind() as of the last cycle */
-	uint64_t cycle_us; /* what the last cycle took */
-	uint64_t next_ns; /* not before that again, where its policy has a longer interval */
+	bool complete, blind;	 /* guest_complete() and guest_blind() as of the last cycle */
+	uint64_t cycle_us;	 /* what the last cycle took */
+	uint64_t next_ns;	 /* not before that again, where its policy has a longer interval */
 	unsigned int soon_looks; /* asked for, since the last baseline */
-	uint64_t soon_ns; /* a look before its next turn: its baseline is due; 0: none */
-	unsigned int restores;	    /* since restores_since_ns */
+	uint64_t soon_ns;	 /* a look before its next turn: its baseline is due; 0: none */
+	unsigned int restores;	 /* since restores_since_ns */
 	uint64_t restores_since_ns; /* CLOCK_MONOTONIC */
 	/* When it was last looked at, and when every check was seen; CLOCK_REALTIME, 0: never. */
 	uint64_t looked_ns, complete_ns;
-	uint64_t judged;   /* cycles with a baseline */
+	uint64_t judged; /* cycles with a baseline */
 };
 
 /* Takes the VM over, also on failure. */
@@ -299,8 +308,8 @@ void guest_reference_drop(struct guest *guest);
 bool guest_kernel_found(struct guest *guest);
 /* Has another kernel taken over (kexec, a reset that no poll saw)? */
 bool guest_kernel_replaced(struct guest *guest);
-/* Is a boot that looks the same the same? Without KASLR a reboot looks like it, and may place per-CPU
- * data elsewhere. */
+/* Is a boot that looks the same the same? Without KASLR a reboot looks like it, and may place
+ * per-CPU data elsewhere. */
 bool guest_boot_is_certain(const struct guest *guest);
 /* Reads in a row and time that are needed. */
 bool record_is_due(enum kernel_certainty certainty, unsigned int still, uint64_t still_ns);
@@ -348,9 +357,8 @@ bool guest_audits_wait(const struct guest *guest);
 bool guest_audits_complete(const struct guest *guest);
 
 /* How well a check is seen; `vcpu` is looked at for those that are of each vCPU. */
-static inline const struct coverage *guest_coverage(const struct guest *guest,
-						    const struct guest_vcpu *vcpu,
-						    enum check_id check)
+static inline const struct coverage *
+guest_coverage(const struct guest *guest, const struct guest_vcpu *vcpu, enum check_id check)
 {
 	return check < VCPU_CHECKS ? &vcpu->coverage[check]
 				   : &guest->audits.audit[check - VCPU_CHECKS].coverage;
@@ -362,8 +370,8 @@ static inline struct coverage *guest_coverage_mutable(struct guest *guest, struc
 	return (struct coverage *)guest_coverage(guest, vcpu, check);
 }
 
-/* Is this check made of this guest? Kernel text is, where there is a reference; its symbols are, where
- * they are known from elsewhere; audits are, once its kernel's symbols are known. */
+/* Is this check made of this guest? Kernel text is, where there is a reference; its symbols are,
+ * where they are known from elsewhere; audits are, once its kernel's symbols are known. */
 static inline bool guest_has_check(const struct guest *guest, int check)
 {
 	if (check == CHECK_SYMBOLS)
@@ -385,13 +393,13 @@ static inline bool guest_coverage_next(const struct guest *guest, size_t *at,
 	while (*at < of_vcpus + AUDITS) {
 		const size_t i = (*at)++;
 		const bool vcpu = i < of_vcpus;
-		const enum check_id check = (enum check_id)(
-			vcpu ? i % VCPU_CHECKS : VCPU_CHECKS + i - of_vcpus);
+		const enum check_id check =
+			(enum check_id)(vcpu ? i % VCPU_CHECKS : VCPU_CHECKS + i - of_vcpus);
 
 		if (!guest_has_check(guest, check))
 			continue;
-		*ret_coverage = guest_coverage(
-			guest, vcpu ? &guest->vcpus[i / VCPU_CHECKS] : NULL, check);
+		*ret_coverage =
+			guest_coverage(guest, vcpu ? &guest->vcpus[i / VCPU_CHECKS] : NULL, check);
 		*ret_check = check;
 		return true;
 	}
@@ -399,6 +407,9 @@ static inline bool guest_coverage_next(const struct guest *guest, size_t *at,
 }
 
 /* guest_judge.c: comparisons. */
+/* No check of its vCPUs is made now; what cannot be made on this host at any time stays so. */
+void guest_cover_vcpus(struct guest *guest, enum coverage_state state, const char *reason,
+		       uint64_t real_ns);
 /* Of the part of the text that was read outside of a cycle. */
 void guest_judge_text(struct guest *guest);
 /* What an audit found, of which there may be none. */

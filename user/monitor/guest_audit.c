@@ -115,8 +115,7 @@ static int audit_due(const struct guest *guest, uint64_t now)
 
 	for (int i = 0; i < AUDITS; i++)
 		if (all[i].ready && !audits[i]->each_cycle && all[i].next_ns <= now &&
-		    all[i].cycle != guest->cycles &&
-		    (due < 0 || all[i].next_ns < all[due].next_ns))
+		    all[i].cycle != guest->cycles && (due < 0 || all[i].next_ns < all[due].next_ns))
 			due = i;
 	return due;
 }
@@ -199,7 +198,8 @@ static int audit_look(struct guest *guest, int which, struct audit_result *resul
 static void audit_cover(struct guest_audit *audit, const struct audit *kind, int err, size_t found,
 			const char *gap)
 {
-	uint64_t real_ns = clock_real(), age = STALE_PERIODS * (uint64_t)kind->period_ms * NS_PER_MS;
+	uint64_t real_ns = clock_real(),
+		 age = STALE_PERIODS * (uint64_t)kind->period_ms * NS_PER_MS;
 
 	if (!err) {
 		const char *sampled =
@@ -207,8 +207,7 @@ static void audit_cover(struct guest_audit *audit, const struct audit *kind, int
 
 		coverage_set(&audit->coverage,
 			     kind->each_cycle ? COVERAGE_OBSERVED : COVERAGE_SAMPLED,
-			     kind->each_cycle ? NULL : sampled,
-			     real_ns);
+			     kind->each_cycle ? NULL : sampled, real_ns);
 		if (!found)
 			audit->coverage.last_ok_ns = real_ns;
 	} else if (err != -EAGAIN || clock_mono() - audit->looked_ns > STALE_NS + age) {

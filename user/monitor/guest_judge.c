@@ -580,16 +580,37 @@ bool guest_differs(const struct guest *guest)
 	return guest->text.count;
 }
 
+/* All checks of a vCPU that none of them looks at now. */
+static void vcpu_cover(struct guest_vcpu *vcpu, enum coverage_state state, const char *reason,
+		       uint64_t real_ns)
+{
+	if (vcpu->usable == -EOPNOTSUPP)
+		state = COVERAGE_UNOBSERVABLE;
+	for (int check = 0; check < VCPU_CHECKS; check++) {
+		struct coverage *coverage = &vcpu->coverage[check];
+
+		/* Why it never sees it outlasts why it does not now. */
+		if (vcpu_hides(vcpu, check) && coverage->state == COVERAGE_UNOBSERVABLE)
+			coverage_set(coverage, COVERAGE_UNOBSERVABLE, coverage->reason, real_ns);
+		else
+			coverage_set(coverage, state, reason, real_ns);
+	}
+}
+
 static void vcpu_unjudged(struct look *look, struct guest_vcpu *vcpu)
 {
 	const char *reason = !vcpu->present ? "gone, or its registers could not be read lately"
 			     : vcpu->usable ? scan_reason(vcpu->usable)
 					    : "the vCPU comes up: no baseline of it yet";
 
-	for (int check = 0; check < VCPU_CHECKS; check++)
-		coverage_set(&vcpu->coverage[check],
-			     vcpu->usable == -EOPNOTSUPP ? COVERAGE_UNOBSERVABLE : COVERAGE_STALE,
-			     reason, look->real_ns);
+	vcpu_cover(vcpu, COVERAGE_STALE, reason, look->real_ns);
+}
+
+void guest_cover_vcpus(struct guest *guest, enum coverage_state state, const char *reason,
+		       uint64_t real_ns)
+{
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		vcpu_cover(&guest->vcpus[i], state, reason, real_ns);
 }
 
 void guest_judge(struct guest *guest)

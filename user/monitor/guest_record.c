@@ -19,7 +19,7 @@ enum {
 	STILL_READS_UNLIKELY = 10,
 	SYSTEM_STATE_MAX = 8,
 	STILL_SPACING_MS = 100, /* of the reads that a kernel which runs has to stand still in */
-	SEARCHES_EAGER = 8, /* of a guest's memory, before they become rare */
+	SEARCHES_EAGER = 8,	/* of a guest's memory, before they become rare */
 	SEARCH_CYCLES_EAGER = 2,
 	SEARCHES_RARE = 7, /* each after twice the time of the one before */
 	REFERENCES_32BIT_MAX = 16,
@@ -124,8 +124,8 @@ static void search_put_off(struct guest *guest)
 /* Among the files, else with the reference or the symbols that were read from the guest before. */
 static int kernel_known(struct guest *guest, struct ka_kernel *ret_kernel)
 {
-	const struct ka_symbols *own = guest->reference ? ka_reference_symbols(guest->reference)
-							: guest->own_symbols;
+	const struct ka_symbols *own =
+		guest->reference ? ka_reference_symbols(guest->reference) : guest->own_symbols;
 	int r = ka_kernel_find(guest->vm, guest->watch->symbols, guest->watch->symbols_count,
 			       ret_kernel);
 
@@ -133,8 +133,8 @@ static int kernel_known(struct guest *guest, struct ka_kernel *ret_kernel)
 }
 
 /*
- * Whoever forges the build-id in a guest's memory has it trusted as it is: a kernel whose release is
- * known under another one deserves a look.
+ * Whoever forges the build-id in a guest's memory has it trusted as it is: a kernel whose release
+ * is known under another one deserves a look.
  */
 static void reference_missing(struct guest *guest)
 {
@@ -202,8 +202,7 @@ static bool search_is_due(const struct guest *guest)
 /* Is the guest's kernel the one that this is the reference of? */
 static int reference_try(struct guest *guest, const char *build_id)
 {
-	const struct ka_reference *reference =
-		references_get(guest->watch->references, build_id);
+	const struct ka_reference *reference = references_get(guest->watch->references, build_id);
 	const struct ka_symbols *symbols;
 	struct ka_kernel kernel;
 	int r;
@@ -250,8 +249,8 @@ static int reference_32bit(struct guest *guest)
 }
 
 /*
- * By the build that the guest's memory names, where its vendor's image is known: that spares reading
- * the symbols from there before the first check.
+ * By the build that the guest's memory names, where its vendor's image is known: that spares
+ * reading the symbols from there before the first check.
  */
 static int kernel_referenced(struct guest *guest)
 {
@@ -747,20 +746,9 @@ static int baseline_make(struct guest *guest, uint64_t real_ns)
 	return 0;
 }
 
-static void set_all(struct guest *guest, enum coverage_state state, const char *reason,
-		    uint64_t real_ns)
-{
-	for (size_t i = 0; i < guest->vcpu_count; i++)
-		for (int check = 0; check < VCPU_CHECKS; check++)
-			coverage_set(&guest->vcpus[i].coverage[check],
-				     guest->vcpus[i].usable == -EOPNOTSUPP ? COVERAGE_UNOBSERVABLE
-									   : state,
-				     reason, real_ns);
-}
-
 /*
- * Where a file or reference tells the guest's symbols, what the guest itself says of them is read for
- * this alone, and takes too much memory to be kept.
+ * Where a file or reference tells the guest's symbols, what the guest itself says of them is read
+ * for this alone, and takes too much memory to be kept.
  */
 static void symbols_compare(struct guest *guest)
 {
@@ -788,7 +776,8 @@ static void record(struct guest *guest, uint64_t real_ns, uint64_t mono_ns)
 			guest->vcpus[i].idt_shared = false;
 		}
 		guest->still = 1;
-		set_all(guest, COVERAGE_STALE, "the store cannot be read or written", real_ns);
+		guest_cover_vcpus(guest, COVERAGE_STALE, "the store cannot be read or written",
+				  real_ns);
 		return;
 	}
 	guest->phase = GUEST_WATCHED;
@@ -818,13 +807,14 @@ void guest_record(struct guest *guest)
 	if (vcpu->usable) {
 		guest->still = 0;
 		guest->kernel_found = false;
-		set_all(guest, COVERAGE_STALE, scan_reason(vcpu->usable), real_ns);
+		guest_cover_vcpus(guest, COVERAGE_STALE, scan_reason(vcpu->usable), real_ns);
 		return;
 	}
 	kernel_find(guest, vcpu);
 	if (!vcpu_tables_known(vcpu) && !guest->kernel_found) {
 		guest->still = 0;
-		set_all(guest, COVERAGE_UNOBSERVABLE,
+		guest_cover_vcpus(
+			guest, COVERAGE_UNOBSERVABLE,
 			"no kernel found in the guest's memory; the CPU's registers that lead to "
 			"it "
 			"are in the VMCS, and the kernel module kvmbpf_helper is not loaded",
@@ -836,17 +826,17 @@ void guest_record(struct guest *guest)
 		r = vcpu_error(vcpu);
 	if (r < 0) {
 		guest->still = 0;
-		set_all(guest, COVERAGE_STALE, scan_reason(r), real_ns);
+		guest_cover_vcpus(guest, COVERAGE_STALE, scan_reason(r), real_ns);
 		return;
 	}
 	certainty = certainty_of(guest, vcpu);
 	candidate(guest, mono_ns);
 	if (!record_is_due(certainty, guest->still, mono_ns - guest->still_since_ns)) {
-		set_all(guest, COVERAGE_STALE,
-			certainty == KERNEL_BOOTING
-				? "the guest's kernel is not up yet"
-				: "no baseline yet: the objects must stand still",
-			real_ns);
+		guest_cover_vcpus(guest, COVERAGE_STALE,
+				  certainty == KERNEL_BOOTING
+					  ? "the guest's kernel is not up yet"
+					  : "no baseline yet: the objects must stand still",
+				  real_ns);
 		/* One that never stands still has its turns only. */
 		if (certainty == KERNEL_RUNNING && guest->soon_looks++ < SOON_LOOKS_MAX)
 			guest->soon_ns = clock_mono() + STILL_SPACING_MS * NS_PER_MS;

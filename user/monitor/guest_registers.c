@@ -8,7 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
-static const char no_msrs[] = "the KVM of this host keeps these MSRs where nobody can tell them apart";
+static const char no_msrs[] =
+	"the KVM of this host keeps these MSRs where nobody can tell them apart";
 static const char no_sysenter[] = "all but SYSENTER's MSRs, which are in the VMCS";
 static const char lent_msrs[] =
 	"the guest runs VMs of its own, and lends them these MSRs: judged in its user mode only";
@@ -64,7 +65,8 @@ static void expect_linux(struct guest *guest, struct guest_vcpu *vcpu)
 	registers_expect_linux(&vcpu->expected, &vcpu->registers, &guest->kernel, pinned);
 }
 
-/* What the first vCPU's kernel has on that one, it has on each. Other systems may differ by vCPU. */
+/* What the first vCPU's kernel has on that one, it has on each. Other systems may differ by vCPU.
+ */
 static void expect_as_first(struct guest *guest, struct guest_vcpu *vcpu)
 {
 	const struct guest_vcpu *first = &guest->vcpus[0];

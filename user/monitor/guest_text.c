@@ -105,7 +105,8 @@ static void put_off_breakpoints(struct guest_text *text)
 		if (!breakpoint || now - since >= BREAKPOINT_NS)
 			text->differences[kept++] = *difference;
 	}
-	/* Those of other parts; where there are too many, some are seen as if for the first time. */
+	/* Those of other parts; where there are too many, some are seen as if for the first time.
+	 */
 	for (size_t i = 0; i < text->breakpoint_count && count < TEXT_DIFFERENCES_MAX; i++)
 		if (text->breakpoints[i].address < text->from ||
 		    text->breakpoints[i].address >= text->to)

@@ -113,10 +113,7 @@ static bool check_covered(const struct guest *guest, enum check_id check)
 
 		if (vcpu->usable)
 			continue;
-		if (vcpu->phase != VCPU_JUDGED ||
-		    (check == CHECK_GDT && !vcpu_tables_known(vcpu)) ||
-		    (check == CHECK_MSR && vcpu->registers.flags & KA_REGISTERS_NO_MSRS) ||
-		    (check == CHECK_CR0_WP && vcpu->registers.flags & KA_REGISTERS_NO_WP))
+		if (vcpu->phase != VCPU_JUDGED || vcpu_hides(vcpu, check))
 			return false;
 		any = true;
 	}
@@ -252,8 +249,8 @@ static void set_owner(const struct guest *guest, json_t *json, uint64_t address)
 
 	if (kernel->symbols && address >= kernel->base && address < kernel->image_end)
 		owner = "kernel";
-	else if (module || (kernel->symbols && address >= kernel->image_end &&
-			    address < linux_modules_end))
+	else if (module ||
+		 (kernel->symbols && address >= kernel->image_end && address < linux_modules_end))
 		owner = "module";
 	set(json, "owner", json_string(owner));
 	if (module)
@@ -343,8 +340,9 @@ static json_t *lost_json(const struct difference *difference)
 
 	for (unsigned int bit = 0; bit < 64; bit++)
 		if (difference->observed[1] >> bit & 1)
-			json_array_append_new(lost, json_string(register_bit_name(
-							    register_id(&difference->object), bit)));
+			json_array_append_new(lost,
+					      json_string(register_bit_name(
+						      register_id(&difference->object), bit)));
 	return lost;
 }
 
@@ -468,8 +466,8 @@ static const struct guest_vcpu *vcpu_of(const struct guest *guest, unsigned int 
 static json_t *check_json(const struct guest *guest, const struct difference *difference)
 {
 	const struct check *check = &checks[difference->object.check];
-	const struct coverage *coverage = guest_coverage(guest, vcpu_of(guest, difference->vcpu),
-							 difference->object.check);
+	const struct coverage *coverage =
+		guest_coverage(guest, vcpu_of(guest, difference->vcpu), difference->object.check);
 
 	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:s}", "id", check->id, "name", check->name,
 			 "version", CHECK_VERSION, "interval_ms",
@@ -516,7 +514,8 @@ void report_object_text(const struct guest *guest, const struct difference *diff
 		snprintf(symbol, sizeof(symbol), " (%.200s)", found);
 	switch (key->kind) {
 	case OBJECT_GDT_DESCRIPTOR:
-		snprintf(buf, size, "GDT descriptor %" PRIu64 " of vCPU %u", key->index, difference->vcpu);
+		snprintf(buf, size, "GDT descriptor %" PRIu64 " of vCPU %u", key->index,
+			 difference->vcpu);
 		break;
 	case OBJECT_IDT_GATE:
 		snprintf(buf, size, "IDT gate %" PRIu64 "%s", key->index, symbol);
@@ -688,8 +687,7 @@ static const char *action_text(const struct ka_write *write)
 						     : NULL;
 }
 
-void report_written(struct guest *guest, const struct finding *finding,
-		    const struct fold *fold)
+void report_written(struct guest *guest, const struct finding *finding, const struct fold *fold)
 {
 	const char *action = action_text(&fold->write);
 	json_t *event = violation_event(guest, finding, finding->count > fold->count,
@@ -810,9 +808,9 @@ json_t *report_check_state(const struct guest *guest, const struct guest_vcpu *v
 static json_t *coverage_change(const struct coverage *coverage, const struct guest_vcpu *vcpu,
 			       enum check_id check)
 {
-	json_t *json = json_pack("{s:s, s:s, s:s}", "check", checks[check].name, "from",
-				 coverage_name(coverage->reported), "to",
-				 coverage_name(coverage->state));
+	json_t *json =
+		json_pack("{s:s, s:s, s:s}", "check", checks[check].name, "from",
+			  coverage_name(coverage->reported), "to", coverage_name(coverage->state));
 
 	if (vcpu)
 		set(json, "vcpu", json_integer(vcpu->id));
@@ -900,7 +898,7 @@ void report_coverage(struct guest *guest)
 	/* Before there is a baseline nothing is lost yet. */
 	event = event_about(guest, "coverage.changed",
 			    (changes.lost || writes_lost) && guest->boots_before ? SEVERITY_MEDIUM
-									 : SEVERITY_INFO,
+										 : SEVERITY_INFO,
 			    clock_real(), clock_mono(), message);
 	set(event, "changes", changes.list ? changes.list : json_array());
 	if (writes)
