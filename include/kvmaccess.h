@@ -16,13 +16,18 @@
  *   -EPERM       not permitted: privileges, or a write on a handle opened without KA_OPEN_WRITE
  *   -EBUSY       a write to memory that is being dirty-logged (live migration)
  *   -EAGAIN      not readable now, readable later: nested guest, SMM, kernel not yet paging
+ *   -ETIMEDOUT   the VMM is to bring that memory itself (userfaultfd: a postcopy migration, a snapshot
+ *                that is loaded page by page), and did not within 100 ms; all reads and writes of the
+ *                VM's memory fail so at once until it did
  *   -ENODATA     the guest or its kernel has no such thing (no such table, no symbol file)
  *   -EOPNOTSUPP  not on this host: ka_probe() says why
  *   -EINVAL      an argument is wrong: a non-canonical address, an index out of range
  *
  * Threads. A ka_host and the ka_vms opened from it belong to one thread at a time. ka_symbols are
  * immutable and may be shared. Nothing here blocks on the guest, but for ka_finish_get(), until a
- * deadline; a read of memory that the host has swapped out waits for the host's disk.
+ * deadline, and for memory that the VMM brings itself (-ETIMEDOUT), which threads of the library's own
+ * read; a read of memory that the host has swapped out waits for the host's disk. Whether a VMM does so is
+ * looked at again when its memslots change, and once a minute.
  *
  * Guest memory and everything decoded from it is the guest's word: treat it as hostile.
  */

@@ -2,9 +2,13 @@
 /* Guest memory: reads and writes by GPA and GVA, memslots that change, and every way to fail. */
 #define _GNU_SOURCE
 #include <linux/kvm.h>
+#include <linux/userfaultfd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "support.h"
 
@@ -316,6 +320,110 @@ Test(memory, untouched_memory_reads_as_zeros)
 	assert_ok(read_gpa(32 << 20, buf, sizeof(buf)));
 	for (size_t i = 0; i < sizeof(buf); i++)
 		cr_assert_eq(buf[i], 0);
+}
+
+/* ---- memory that the VMM brings itself ---- */
+
+/* Two pages are missing, as on the target of a postcopy migration; a descriptor to bring them. */
+static int have_provided(void)
+{
+	uint64_t missing[] = { GUEST_SCRATCH, 2 * PAGE, MADV_DONTNEED };
+	uint64_t remote;
+	int pidfd = syscall(SYS_pidfd_open, t.vm.pid, 0), fd;
+
+	assert_ok(tinyvm_ask(&t.vm, TINYVM_OP_MADVISE, missing, 3, NULL));
+	assert_ok(tinyvm_ask(&t.vm, TINYVM_OP_PROVIDE, missing, 2, &remote));
+	fd = syscall(SYS_pidfd_getfd, pidfd, (int)remote, 0);
+	cr_assert_geq(fd, 0);
+	close(pidfd);
+	return fd;
+}
+
+static void bring(int fd, unsigned int page)
+{
+	struct uffdio_zeropage zero = {
+		.range = { t.vm.ram + GUEST_SCRATCH + page * PAGE, PAGE },
+	};
+
+	cr_assert_eq(ioctl(fd, UFFDIO_ZEROPAGE, &zero), 0);
+}
+
+/* Reads until the VMM's memory is read again at all. */
+static int read_again(uint64_t gpa)
+{
+	uint64_t deadline = support_now_ms() + 10000;
+	int err;
+
+	do
+		err = read_gpa(gpa, buf, 8);
+	while (err == -ETIMEDOUT && support_now_ms() < deadline);
+	return err;
+}
+
+static void start_provided(int *ret_fd)
+{
+	support_start(&(struct tinyvm_options){ 0 });
+	pattern_poke(GUEST_SCRATCH, copy, 3 * PAGE, 70);
+	*ret_fd = have_provided();
+	support_host(false);
+	t.ka = support_open_pid(t.vm.pid, KA_OPEN_WRITE);
+	assert_ok(ka_register_read(t.ka, 0, &t.registers));
+	t.paging = ka_paging(&t.registers);
+}
+
+Test(memory, that_the_vmm_has_yet_to_bring_is_etimedout)
+{
+	struct ka_piece piece = { .paging = &t.paging, .buf = buf, .len = 8 };
+	int fd;
+
+	start_provided(&fd);
+	assert_ok(read_gpa(GUEST_SCRATCH + 2 * PAGE, buf, PAGE));
+	cr_assert_arr_eq(buf, copy + 2 * PAGE, PAGE);
+	assert_rc(read_gpa(GUEST_SCRATCH, buf, 8), -ETIMEDOUT);
+	/* All of it, as long as that one waits; registers are not memory. */
+	assert_rc(read_gpa(GUEST_SCRATCH + 2 * PAGE, buf, PAGE), -ETIMEDOUT);
+	assert_rc(read_gva(gva(GUEST_TEXT), buf, 8), -ETIMEDOUT);
+	piece.address = gva(GUEST_TEXT);
+	assert_ok(ka_readv(t.ka, &piece, 1));
+	assert_rc(piece.error, -ETIMEDOUT);
+	assert_ok(ka_register_read(t.ka, 0, &t.registers));
+	bring(fd, 0);
+	assert_ok(read_again(GUEST_SCRATCH + 2 * PAGE));
+	assert_ok(read_gpa(GUEST_SCRATCH, buf, PAGE));
+	for (size_t i = 0; i < PAGE; i++)
+		cr_assert_eq(buf[i], 0);
+	assert_rc(ka_gpa_write(t.ka, GUEST_SCRATCH + PAGE, copy, 8), -ETIMEDOUT);
+	bring(fd, 1);
+	assert_ok(read_again(GUEST_SCRATCH + PAGE));
+	cr_assert_arr_eq(buf, copy, 8);
+	close(fd);
+}
+
+Test(memory, that_was_never_brought_ends_with_the_vm)
+{
+	int fd;
+
+	start_provided(&fd);
+	assert_rc(read_gpa(GUEST_SCRATCH, buf, 8), -ETIMEDOUT);
+	tinyvm_kill(&t.vm);
+	/* In a host of its own it would be held by this test's descriptor, too. */
+	close(fd);
+	assert_rc(read_again(GUEST_SCRATCH), -EOWNERDEAD);
+}
+
+Test(memory, provided_later_is_noticed_with_the_memslots)
+{
+	uint64_t more = (uint64_t)HOLE;
+	int fd;
+
+	support_open(&(struct tinyvm_options){ .memory = 8 << 20 }, 0);
+	fd = have_provided();
+	assert_ok(tinyvm_set_slot(&t.vm, &(struct tinyvm_slot){
+		.id = 7, .gpa = more + (64 << 20), .size = PAGE, .ram_offset = GUEST_SCRATCH + 2 * PAGE }));
+	assert_rc(read_gpa(GUEST_SCRATCH, buf, 8), -ETIMEDOUT);
+	bring(fd, 0);
+	assert_ok(read_again(GUEST_SCRATCH));
+	close(fd);
 }
 
 Test(memory, unmapped_by_the_vmm_is_enxio)

@@ -3,16 +3,19 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -117,6 +120,22 @@ static int64_t serve_process(struct process *process, const struct tinyvm_reques
 	}
 }
 
+/* What is not there is waited for, until somebody brings it through the descriptor. */
+static int64_t provide(void *start, uint64_t size)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register region = { .range = { (uintptr_t)start, size },
+					  .mode = UFFDIO_REGISTER_MODE_MISSING };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC), rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &region) ? -errno : fd;
+	if (rc < 0)
+		close(fd);
+	return rc;
+}
+
 static int64_t serve_machine(struct machine *machine, const struct tinyvm_request *request,
 			     struct tinyvm_reply *reply)
 {
@@ -145,6 +164,8 @@ static int64_t serve_machine(struct machine *machine, const struct tinyvm_reques
 		return madvise(machine->ram + arg[0], arg[1], arg[2]) < 0 ? -errno : 0;
 	case TINYVM_OP_UNMAP:
 		return munmap(machine->ram + arg[0], arg[1]) < 0 ? -errno : 0;
+	case TINYVM_OP_PROVIDE:
+		return provide(machine->ram + arg[0], arg[1]);
 	default:
 		return -EINVAL;
 	}

@@ -342,6 +342,7 @@ static void host_vm_free(struct host_vm *vm)
 	if (vm->pidfd >= 0)
 		close(vm->pidfd);
 	windows_free(&vm->windows);
+	vmm_deinit(&vm->vmm);
 	free(vm->vcpus);
 	free(vm->memslots);
 	free(vm);

@@ -7,6 +7,7 @@
 #include "kvmaccess.h"
 #include "kvmbpf/records.h"
 #include "push.h"
+#include "vmm.h"
 #include "window.h"
 
 struct discover_bpf;
@@ -44,6 +45,7 @@ struct host_vm {
 	size_t memslot_count;
 	struct ka_memslot *memslots;    /* by GPA */
 	struct windows windows;         /* its memory, as far as it is mapped here */
+	struct vmm vmm;                 /* and how else it is read */
 	struct ka_vm *handle;           /* the first that has it open, or NULL */
 	size_t queue_count;
 	struct request_queue *queues;   /* in the kernel; requests.c */

@@ -46,11 +46,11 @@ static int memory_error(int error)
 static int copy_piece(struct ka_vm *vm, uint64_t hva, void *buf, size_t len, bool write)
 {
 	struct iovec local = { buf, len }, remote = { (void *)hva, len };
-	ssize_t done = write ? process_vm_writev(vm->info.pid, &local, 1, &remote, 1, 0) :
-			       process_vm_readv(vm->info.pid, &local, 1, &remote, 1, 0);
+	ssize_t done = write ? vmm_writev(vm->vm, &local, 1, &remote, 1) :
+			       vmm_readv(vm->vm, &local, 1, &remote, 1);
 
 	if (done < 0)
-		return memory_error(errno);
+		return memory_error((int)-done);
 	return (size_t)done == len ? 0 : -ENXIO;
 }
 

@@ -120,9 +120,9 @@ static int look_at(const struct pagesearch *search, const struct chunk *chunk)
 			remote[i - at] =
 				(struct iovec){ (void *)(chunk->hva + pages[i] * PAGE_SIZE),
 						sizeof(begins[0]) };
-		len = process_vm_readv(search->vm->info.pid, &local, 1, remote, count - at, 0);
-		if (len < 0 && errno == ESRCH)
-			return -EOWNERDEAD;
+		len = vmm_readv(search->vm->vm, &local, 1, remote, count - at);
+		if (len == -ESRCH || len == -ETIMEDOUT)
+			return len == -ESRCH ? -EOWNERDEAD : (int)len;
 		got = len > 0 ? len / sizeof(begins[0]) : 0;
 		for (size_t i = 0; i < got; i++) {
 			int err;

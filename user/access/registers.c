@@ -206,9 +206,12 @@ int registers_refresh(struct ka_vm *vm)
 {
 	int err = refresh(vm);
 
-	if (!err && vm->host->map_ram)
+	if (err)
+		return err;
+	vmm_refresh(vm->vm, vm->pulled_ns);
+	if (vm->host->map_ram)
 		windows_refresh(vm->vm, vm->pulled_ns);
-	return err;
+	return 0;
 }
 
 int ka_registers_read_all(struct ka_vm *vm, struct ka_registers *registers, size_t max,

@@ -330,9 +330,8 @@ static int flush(struct ka_vm *vm, struct part *parts, size_t *count)
 	ssize_t bytes;
 
 	if (batch->count) {
-		bytes = process_vm_readv(vm->info.pid, batch->local, batch->count, batch->remote,
-					 batch->count, 0);
-		if (bytes < 0 && errno == ESRCH)
+		bytes = vmm_readv(vm->vm, batch->local, batch->count, batch->remote, batch->count);
+		if (bytes == -ESRCH)
 			return -EOWNERDEAD;
 		if (bytes > 0)
 			complete = iovecs_complete(batch, bytes);

@@ -19,6 +19,7 @@ static const struct { int err, code; const char *text; } meanings[] = {
 	{EACCES, CLI_UNSUPPORTED, "not permitted"},
 	{EBUSY, CLI_RUNTIME, "the memory is being dirty-logged (live migration): try again later"},
 	{EAGAIN, CLI_INCOMPLETE, "not readable now: nested guest, SMM, or kernel not up yet"},
+	{ETIMEDOUT, CLI_RUNTIME, "the VMM is to bring that memory itself (userfaultfd), and did not in time"},
 	{ENODATA, CLI_RUNTIME, "the guest or its kernel has no such thing"},
 	{EOPNOTSUPP, CLI_UNSUPPORTED, "not possible on this host; 'kvmbpf probe' says why"},
 	{EINVAL, CLI_USAGE, "not a valid address or index"},

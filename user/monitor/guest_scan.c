@@ -25,6 +25,8 @@ const char *scan_reason(int error)
 		return "the register holds no canonical address";
 	case -EAGAIN:
 		return "not readable now: nested guest, SMM, or not in the kernel's paging mode";
+	case -ETIMEDOUT:
+		return "the VMM is to bring this memory itself (userfaultfd), and did not in time";
 	case -EOPNOTSUPP:
 		return "not readable on this host or guest: encrypted, or a missing feature";
 	case -EPERM:

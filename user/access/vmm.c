@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "host.h"
+#include "vmm.h"
+
+enum { FDS_MAX = 4096, STACK_BYTES = 256 << 10, WAIT_MS = 100 };
+
+#define LOOK_NS (60ULL * 1000 * 1000 * 1000)
+
+/* ---- does it provide memory? ---------------------------------------------------------------- */
+
+static bool is_userfaultfd(int dir, const char *name)
+{
+	static const char link[] = "anon_inode:[userfaultfd]";
+	char target[sizeof(link)];
+	ssize_t len = readlinkat(dir, name, target, sizeof(target));
+
+	return len == sizeof(link) - 1 && !memcmp(target, link, sizeof(link) - 1);
+}
+
+static bool has_userfaultfd(pid_t pid)
+{
+	struct dirent *entry;
+	bool found = false;
+	char path[32];
+	DIR *fds;
+	int i;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	fds = opendir(path);
+	if (!fds)
+		return errno != ENOENT;
+	for (i = 0; !found && i < FDS_MAX && (entry = readdir(fds)); i++)
+		found = is_userfaultfd(dirfd(fds), entry->d_name);
+	closedir(fds);
+	return found || i == FDS_MAX;
+}
+
+void vmm_refresh(struct host_vm *vm, uint64_t now_ns)
+{
+	struct vmm *vmm = &vm->vmm;
+
+	if (vmm->looked && vmm->generation == vm->generation && now_ns - vmm->looked_ns < LOOK_NS)
+		return;
+	vmm->provides = has_userfaultfd(vm->info.pid);
+	vmm->looked = true;
+	vmm->generation = vm->generation;
+	vmm->looked_ns = now_ns;
+}
+
+/* ---- a transfer that may not return --------------------------------------------------------- */
+
+/* Of the thread that makes it and of who waits: the last of both frees it. */
+struct transfer {
+	atomic_int owners;
+	sem_t over;
+	pid_t pid;
+	bool write;
+	ssize_t result; /* bytes or -errno, once it is over */
+	struct iovec local, *remote;
+	size_t remote_count;
+	uint8_t bytes[];
+};
+
+static void transfer_put(struct transfer *transfer)
+{
+	if (atomic_fetch_sub(&transfer->owners, 1) > 1)
+		return;
+	sem_destroy(&transfer->over);
+	free(transfer->remote);
+	free(transfer);
+}
+
+static struct transfer *transfer_new(pid_t pid, bool write, size_t len, const struct iovec *remote,
+				     size_t remote_count)
+{
+	struct transfer *transfer = malloc(sizeof(*transfer) + len);
+	struct iovec *copy = calloc(remote_count, sizeof(*copy));
+
+	if (!transfer || !copy) {
+		free(transfer);
+		free(copy);
+		return NULL;
+	}
+	memcpy(copy, remote, remote_count * sizeof(*copy));
+	*transfer = (struct transfer){
+		.owners = 1,
+		.pid = pid,
+		.write = write,
+		.local = { transfer->bytes, len },
+		.remote = copy,
+		.remote_count = remote_count,
+	};
+	sem_init(&transfer->over, 0, 0);
+	return transfer;
+}
+
+static ssize_t transfer_now(pid_t pid, bool write, const struct iovec *local, size_t local_count,
+			    const struct iovec *remote, size_t remote_count)
+{
+	ssize_t bytes = write ? process_vm_writev(pid, local, local_count, remote, remote_count, 0)
+			      : process_vm_readv(pid, local, local_count, remote, remote_count, 0);
+
+	return bytes < 0 ? -errno : bytes;
+}
+
+static void *transfer_run(void *arg)
+{
+	struct transfer *transfer = arg;
+
+	transfer->result = transfer_now(transfer->pid, transfer->write, &transfer->local, 1,
+					transfer->remote, transfer->remote_count);
+	sem_post(&transfer->over);
+	transfer_put(transfer);
+	return NULL;
+}
+
+static int transfer_start(struct transfer *transfer)
+{
+	pthread_attr_t attributes;
+	sigset_t all, before;
+	pthread_t thread;
+	int err;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	atomic_fetch_add(&transfer->owners, 1);
+	err = pthread_create(&thread, &attributes, transfer_run, transfer);
+	if (err)
+		atomic_fetch_sub(&transfer->owners, 1);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	return -err;
+}
+
+static bool transfer_wait(struct transfer *transfer)
+{
+	struct timespec until;
+	int err;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += WAIT_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	do
+		err = sem_clockwait(&transfer->over, CLOCK_MONOTONIC, &until);
+	while (err && errno == EINTR);
+	return !err;
+}
+
+/* ---- bytes of many places ------------------------------------------------------------------- */
+
+static size_t total(const struct iovec *vector, size_t count)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < count; i++)
+		bytes += vector[i].iov_len;
+	return bytes;
+}
+
+/* Between a row of bytes and the caller's vector: at most `len`. */
+static void gather(uint8_t *bytes, const struct iovec *vector, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		memcpy(bytes, vector[i].iov_base, vector[i].iov_len);
+		bytes += vector[i].iov_len;
+	}
+}
+
+static void scatter(const uint8_t *bytes, size_t len, const struct iovec *vector, size_t count)
+{
+	for (size_t i = 0; i < count && len; i++) {
+		size_t part = vector[i].iov_len < len ? vector[i].iov_len : len;
+
+		memcpy(vector[i].iov_base, bytes, part);
+		bytes += part;
+		len -= part;
+	}
+}
+
+/* ---- reads and writes ----------------------------------------------------------------------- */
+
+/* Has what was left behind come to its end? */
+static bool is_free(struct vmm *vmm)
+{
+	if (vmm->waiting && sem_trywait(&vmm->waiting->over))
+		return false;
+	if (vmm->waiting)
+		transfer_put(vmm->waiting);
+	vmm->waiting = NULL;
+	return true;
+}
+
+static ssize_t move_patiently(struct host_vm *vm, bool write, const struct iovec *local,
+			      size_t local_count, const struct iovec *remote, size_t remote_count)
+{
+	struct transfer *transfer;
+	ssize_t result;
+
+	if (!is_free(&vm->vmm))
+		return -ETIMEDOUT;
+	transfer =
+		transfer_new(vm->info.pid, write, total(local, local_count), remote, remote_count);
+	if (!transfer)
+		return -ENOMEM;
+	if (write)
+		gather(transfer->bytes, local, local_count);
+	result = transfer_start(transfer);
+	if (!result && !transfer_wait(transfer)) {
+		vm->vmm.waiting = transfer;
+		return -ETIMEDOUT;
+	}
+	if (!result)
+		result = transfer->result;
+	if (!write && result > 0)
+		scatter(transfer->bytes, (size_t)result, local, local_count);
+	transfer_put(transfer);
+	return result;
+}
+
+static ssize_t move(struct host_vm *vm, bool write, const struct iovec *local, size_t local_count,
+		    const struct iovec *remote, size_t remote_count)
+{
+	/* Nothing overtakes what was left behind, even once the VMM has no userfaultfd any more. */
+	if (vm->vmm.provides || vm->vmm.waiting)
+		return move_patiently(vm, write, local, local_count, remote, remote_count);
+	return transfer_now(vm->info.pid, write, local, local_count, remote, remote_count);
+}
+
+ssize_t vmm_readv(struct host_vm *vm, const struct iovec *local, size_t local_count,
+		  const struct iovec *remote, size_t remote_count)
+{
+	return move(vm, false, local, local_count, remote, remote_count);
+}
+
+ssize_t vmm_writev(struct host_vm *vm, const struct iovec *local, size_t local_count,
+		   const struct iovec *remote, size_t remote_count)
+{
+	return move(vm, true, local, local_count, remote, remote_count);
+}
+
+void vmm_deinit(struct vmm *vmm)
+{
+	if (vmm->waiting)
+		transfer_put(vmm->waiting);
+	*vmm = (struct vmm){ 0 };
+}
