@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -514,6 +515,48 @@ Test(identity, proxmox_has_tags)
 	put_text("proc/7/cgroup", "0::/qemu.slice/104.scope\n");
 	info = identify(7);
 	cr_expect_str_eq(info.labels, "tags=;prod;v1.2;web;\n");
+}
+
+/* Nobody answers what the kernel asks of it: who looks there waits for ever. */
+static int mount_that_hangs(const char *where)
+{
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	char options[80];
+
+	if (fd < 0)
+		return -errno;
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
+	if (!mount("pve", where, "fuse", 0, options))
+		return fd;
+	close(fd);
+	return -EPERM;
+}
+
+Test(identity, proxmox_whose_cluster_hangs_has_its_name, .timeout = 30)
+{
+	struct ka_vm_info info;
+	int fd;
+
+	put("proc/7/cmdline", BYTES("kvm\0-id\0""104\0-name\0mail\0-smp\0""1\0-nodefaults\0"
+				    "-pidfile\0/var/run/qemu-server/104.pid"));
+	put_text("proc/7/cgroup", "0::/qemu.slice/104.scope\n");
+	put_text("root/etc/pve/qemu-server/104.conf", "tags: prod\n");
+	fd = mount_that_hangs(in_tree("root/etc/pve"));
+	if (fd < 0)
+		cr_skip_test("/dev/fuse cannot be mounted here");
+	for (int i = 0; i < 3; i++) {
+		info = identify(7);
+		cr_expect_str_eq(info.name, "mail");
+		cr_expect_str_eq(info.labels, "");
+	}
+	umount2(in_tree("root/etc/pve"), MNT_DETACH);
+	close(fd);
+	/* Who hung is back before long. */
+	for (int i = 0; i < 100 && !*info.labels; i++) {
+		usleep(100000);
+		info = identify(7);
+	}
+	cr_expect_str_eq(info.labels, "tags=;prod;\n");
 }
 
 Test(identity, only_whole_tags)

@@ -12,12 +12,14 @@
 #include <unistd.h>
 
 #include "cmdline.h"
+#include "errand.h"
 #include "file.h"
 #include "identity.h"
 #include "labels.h"
 #include "libvirt.h"
 
-enum { CMDLINE_MAX = 1 << 20, PROC_TEXT_MAX = 16384, PROXMOX_MAX = 1 << 20 };
+enum { CMDLINE_MAX = 1 << 20, PROC_TEXT_MAX = 16384, PROXMOX_MAX = 1 << 20,
+       PROXMOX_MS = 100 };
 
 /* Reads at most `max` bytes of /proc/PID/FILE; *ret_text, terminated, is the caller's. */
 static int proc_read(const char *proc, pid_t pid, const char *file, size_t max, char **ret_text,
@@ -168,24 +170,79 @@ static bool confirm_proxmox(const char *proc, pid_t pid, const char *vmid)
 	return same;
 }
 
-static void read_proxmox(const char *root, const char *vmid, struct ka_vm_info *info)
-{
-	int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC), fd;
-	char path[64], *bytes;
+/* Of a file system in user space, which hangs while its cluster does. */
+struct proxmox {
+	struct errand errand;
+	int root_fd;
+	char path[64];
+	char *bytes;
 	size_t len;
+};
 
-	if (root_fd < 0)
-		return;
-	snprintf(path, sizeof(path), "/etc/pve/qemu-server/%s.conf", vmid);
-	fd = file_open_regular(root_fd, path, PROXMOX_MAX);
-	close(root_fd);
+static void read_proxmox(struct errand *errand)
+{
+	struct proxmox *proxmox = (struct proxmox *)errand;
+	int fd = file_open_regular(proxmox->root_fd, proxmox->path, PROXMOX_MAX);
+
 	if (fd < 0)
 		return;
-	if (!file_read(fd, &bytes, &len)) {
-		labels_add_proxmox(info->labels, bytes, len);
-		free(bytes);
-	}
+	if (file_read(fd, &proxmox->bytes, &proxmox->len))
+		proxmox->bytes = NULL;
 	close(fd);
+}
+
+static void free_proxmox(struct errand *errand)
+{
+	struct proxmox *proxmox = (struct proxmox *)errand;
+
+	if (proxmox->root_fd >= 0)
+		close(proxmox->root_fd);
+	free(proxmox->bytes);
+	free(proxmox);
+}
+
+static struct proxmox *proxmox_new(const char *root, const char *vmid)
+{
+	struct proxmox *proxmox = calloc(1, sizeof(*proxmox));
+
+	if (!proxmox)
+		return NULL;
+	proxmox->root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	snprintf(proxmox->path, sizeof(proxmox->path), "/etc/pve/qemu-server/%s.conf", vmid);
+	return proxmox;
+}
+
+/* One that does not come back is not followed by others. */
+static bool is_waited_for(_Atomic(struct errand *) *left_behind)
+{
+	struct errand *errand = atomic_load(left_behind);
+
+	if (errand && !errand_wait(errand, 0))
+		return true;
+	if (errand)
+		errand_put(errand);
+	atomic_store(left_behind, NULL);
+	return false;
+}
+
+static void ask_proxmox(const char *root, const char *vmid, struct ka_vm_info *info)
+{
+	static _Atomic(struct errand *) left_behind;
+	struct proxmox *proxmox;
+
+	if (is_waited_for(&left_behind))
+		return;
+	proxmox = proxmox_new(root, vmid);
+	if (!proxmox)
+		return;
+	if (!errand_start(&proxmox->errand, read_proxmox, free_proxmox) &&
+	    !errand_wait(&proxmox->errand, PROXMOX_MS)) {
+		atomic_store(&left_behind, &proxmox->errand);
+		return;
+	}
+	if (proxmox->bytes)
+		labels_add_proxmox(info->labels, proxmox->bytes, proxmox->len);
+	errand_put(&proxmox->errand);
 }
 
 static void take_cmdline(const struct cmdline_facts *facts, pid_t pid, struct ka_vm_info *info)
@@ -220,7 +277,7 @@ int identity_read_at(const char *proc, const char *root, pid_t pid, struct ka_vm
 	    !confirm_proxmox(proc, pid, facts.vmid))
 		return 0;
 	strcpy(info->id_confidence, "high");
-	read_proxmox(root, facts.vmid, info);
+	ask_proxmox(root, facts.vmid, info);
 	return 0;
 }
 

@@ -2,19 +2,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <semaphore.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "errand.h"
 #include "host.h"
 #include "vmm.h"
 
-enum { FDS_MAX = 4096, STACK_BYTES = 256 << 10, WAIT_MS = 100 };
+enum { FDS_MAX = 4096, WAIT_MS = 100 };
 
 #define LOOK_NS (60ULL * 1000 * 1000 * 1000)
 
@@ -61,10 +58,8 @@ void vmm_refresh(struct host_vm *vm, uint64_t now_ns)
 
 /* ---- a transfer that may not return --------------------------------------------------------- */
 
-/* Of the thread that makes it and of who waits: the last of both frees it. */
 struct transfer {
-	atomic_int owners;
-	sem_t over;
+	struct errand errand;
 	pid_t pid;
 	bool write;
 	ssize_t result; /* bytes or -errno, once it is over */
@@ -73,11 +68,10 @@ struct transfer {
 	uint8_t bytes[];
 };
 
-static void transfer_put(struct transfer *transfer)
+static void transfer_free(struct errand *errand)
 {
-	if (atomic_fetch_sub(&transfer->owners, 1) > 1)
-		return;
-	sem_destroy(&transfer->over);
+	struct transfer *transfer = (struct transfer *)errand;
+
 	free(transfer->remote);
 	free(transfer);
 }
@@ -95,14 +89,12 @@ static struct transfer *transfer_new(pid_t pid, bool write, size_t len, const st
 	}
 	memcpy(copy, remote, remote_count * sizeof(*copy));
 	*transfer = (struct transfer){
-		.owners = 1,
 		.pid = pid,
 		.write = write,
 		.local = { transfer->bytes, len },
 		.remote = copy,
 		.remote_count = remote_count,
 	};
-	sem_init(&transfer->over, 0, 0);
 	return transfer;
 }
 
@@ -115,51 +107,12 @@ static ssize_t transfer_now(pid_t pid, bool write, const struct iovec *local, si
 	return bytes < 0 ? -errno : bytes;
 }
 
-static void *transfer_run(void *arg)
+static void transfer_run(struct errand *errand)
 {
-	struct transfer *transfer = arg;
+	struct transfer *transfer = (struct transfer *)errand;
 
 	transfer->result = transfer_now(transfer->pid, transfer->write, &transfer->local, 1,
 					transfer->remote, transfer->remote_count);
-	sem_post(&transfer->over);
-	transfer_put(transfer);
-	return NULL;
-}
-
-static int transfer_start(struct transfer *transfer)
-{
-	pthread_attr_t attributes;
-	sigset_t all, before;
-	pthread_t thread;
-	int err;
-
-	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attributes, STACK_BYTES);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	atomic_fetch_add(&transfer->owners, 1);
-	err = pthread_create(&thread, &attributes, transfer_run, transfer);
-	if (err)
-		atomic_fetch_sub(&transfer->owners, 1);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attributes);
-	return -err;
-}
-
-static bool transfer_wait(struct transfer *transfer)
-{
-	struct timespec until;
-	int err;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += WAIT_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	do
-		err = sem_clockwait(&transfer->over, CLOCK_MONOTONIC, &until);
-	while (err && errno == EINTR);
-	return !err;
 }
 
 /* ---- bytes of many places ------------------------------------------------------------------- */
@@ -195,14 +148,19 @@ static void scatter(const uint8_t *bytes, size_t len, const struct iovec *vector
 
 /* ---- reads and writes ----------------------------------------------------------------------- */
 
+void vmm_deinit(struct vmm *vmm)
+{
+	if (vmm->waiting)
+		errand_put(&vmm->waiting->errand);
+	vmm->waiting = NULL;
+}
+
 /* Has what was left behind come to its end? */
 static bool is_free(struct vmm *vmm)
 {
-	if (vmm->waiting && sem_trywait(&vmm->waiting->over))
+	if (vmm->waiting && !errand_wait(&vmm->waiting->errand, 0))
 		return false;
-	if (vmm->waiting)
-		transfer_put(vmm->waiting);
-	vmm->waiting = NULL;
+	vmm_deinit(vmm);
 	return true;
 }
 
@@ -220,8 +178,8 @@ static ssize_t move_patiently(struct host_vm *vm, bool write, const struct iovec
 		return -ENOMEM;
 	if (write)
 		gather(transfer->bytes, local, local_count);
-	result = transfer_start(transfer);
-	if (!result && !transfer_wait(transfer)) {
+	result = errand_start(&transfer->errand, transfer_run, transfer_free);
+	if (!result && !errand_wait(&transfer->errand, WAIT_MS)) {
 		vm->vmm.waiting = transfer;
 		return -ETIMEDOUT;
 	}
@@ -229,7 +187,7 @@ static ssize_t move_patiently(struct host_vm *vm, bool write, const struct iovec
 		result = transfer->result;
 	if (!write && result > 0)
 		scatter(transfer->bytes, (size_t)result, local, local_count);
-	transfer_put(transfer);
+	errand_put(&transfer->errand);
 	return result;
 }
 
@@ -252,11 +210,4 @@ ssize_t vmm_writev(struct host_vm *vm, const struct iovec *local, size_t local_c
 		   const struct iovec *remote, size_t remote_count)
 {
 	return move(vm, true, local, local_count, remote, remote_count);
-}
-
-void vmm_deinit(struct vmm *vmm)
-{
-	if (vmm->waiting)
-		transfer_put(vmm->waiting);
-	*vmm = (struct vmm){ 0 };
 }
