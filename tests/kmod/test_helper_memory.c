@@ -278,11 +278,15 @@ MODE_TEST(helper_memory, is_read_on_exits)
 	bss->on_exit_address = gva(GUEST_SCRATCH);
 	bss->on_exit_expected = 0x1122334455667788;
 	bss->on_exit_kvm = bss->call.kvm;
-	for (unsigned int i = 0; i < 20; i++)
+	/* What the host has taken out of the VMM's page tables is not read there. */
+	for (unsigned int i = 0; i < 20 || (i < 2000 && !bss->on_exit.reads); i++)
 		assert_ok(tinyvm_do(&t.vm, 0, GUEST_CMD_LOAD, gva(GUEST_TEXT), 0));
 	cr_assert_gt(bss->on_exit.exits, 0);
-	cr_assert_gt(bss->on_exit.reads, 0, "%d", bss->on_exit.read_error);
-	cr_assert_eq(bss->on_exit.differences, 0);
+	cr_assert_gt(bss->on_exit.reads, 0, "%llu exits, error %d", bss->on_exit.exits,
+		     bss->on_exit.read_error);
+	cr_assert_eq(bss->on_exit.differences, 0, "%llu of %llu", bss->on_exit.differences,
+		     bss->on_exit.reads);
 	/* Called at any time, where there is no VMX or it is another's VMCS. */
-	cr_assert(bss->on_exit.vmcs_error == -EOPNOTSUPP || bss->on_exit.vmcs_error == -EXDEV);
+	cr_assert(bss->on_exit.vmcs_error == -EOPNOTSUPP || bss->on_exit.vmcs_error == -EXDEV, "%d",
+		  bss->on_exit.vmcs_error);
 }
