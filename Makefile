@@ -74,6 +74,8 @@ help:
 #: make check-packages only those: both of the next two
 #: make check-deb      lintian, built twice alike, installed in a clean root (root)
 #: make check-systemd  on a Debian 12 with systemd, a guest attacked, receivers out (root)
+#: make bench          measure calls, exits, dumps, latency and the daemon (root, a quiet machine)
+#: make bench-web      a web server in a Linux guest under load, on an emulated host
 #: make format, clean, help
 
 # ---- BPF ------------------------------------------------------------------------------------
@@ -422,6 +424,16 @@ $(B)/tests/native/bench: $(bench_parts) $(B)/monitor.a $(B)/libkvmaccess.a
 bench: deps
 	@$(MAKE) -j$(JOBS) all $(B)/tests/native/tinyvm $(B)/tests/native/bench
 	@$(B)/tests/native/bench $(BENCH)
+
+# A web server in a Linux guest under load, on an emulated host: some 10 minutes.
+.PHONY: bench-web
+bench-web: deps
+	@$(MAKE) -j$(JOBS) all lab
+	@tests/lab/fetch -q web
+	@$(MAKE) -f tests/lab/Makefile $(CURDIR)/build/lab/web-6.12.cpio
+	@tests/lab/run --scenario web --symbols none --timeout 2400 --out build/lab/web
+	@tests/lab/judge --scenario web build/lab/web
+	@tests/bench/web build/lab/web build/bench-web.json
 
 .PHONY: deps
 deps:

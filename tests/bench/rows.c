@@ -129,12 +129,14 @@ void rows_add(const struct row *row)
 	number(row->reference);
 	if (ratio)
 		printf("  %.1f x %s", ratio, row->reference_of);
+	if (row->peer)
+		printf("  LibVMI %.4g", row->peer);
 	puts(reached ? "" : "  GOAL MISSED");
 	fflush(stdout);
 	missed += !reached;
 	note_load();
 	json_array_append_new(
-		rows, json_pack("{s:s, s:s, s:s, s:s, s:f, s:o, s:o, s:s, s:o, s:o, s:o}", "name",
+		rows, json_pack("{s:s, s:s, s:s, s:s, s:f, s:o, s:o, s:s, s:o, s:o, s:o, s:o}", "name",
 				row->name, "tier", "native tiny guests", "backend", row->backend,
 				"unit", row->unit, "value",
 				row->value, "p99", row->p99 ? json_real(row->p99) : json_null(),
@@ -143,7 +145,8 @@ void rows_add(const struct row *row)
 				row->reference ? json_real(row->reference) : json_null(),
 				"reference_of",
 				row->reference ? json_string(row->reference_of) : json_null(),
-				"ratio", ratio ? json_real(ratio) : json_null()));
+				"ratio", ratio ? json_real(ratio) : json_null(), "peer",
+				row->peer ? json_real(row->peer) : json_null()));
 }
 
 void rows_skip(const char *name, const char *reason)

@@ -18,6 +18,7 @@ struct row {
 	enum better better;
 	double reference;     /* to compare with, in the same unit; 0: none */
 	const char *reference_of;
+	double peer;          /* LibVMI's best, not taken in this run (docs/performance.md); 0: none */
 };
 
 void rows_begin(void);
