@@ -46,10 +46,11 @@ int records_read_word(const struct audit_view *view, uint64_t gva, uint64_t *ret
 void records_read_string(const struct audit_view *view, uint64_t gva, char *buf, size_t size)
 {
 	char raw[STRING_MAX + 1] = "";
-	uint32_t room = PAGE_BYTES - (uint32_t)(gva & (PAGE_BYTES - 1));
+	uint32_t page = PAGE_BYTES - (uint32_t)(gva & (PAGE_BYTES - 1));
+	uint32_t room = page < STRING_MAX ? page : STRING_MAX;
 	/* What follows the string need not be there: in two parts, at the end of a page. */
 	struct ka_piece pieces[] = {
-		{ .address = gva, .buf = raw, .len = room < STRING_MAX ? room : STRING_MAX },
+		{ .address = gva, .buf = raw, .len = room },
 		{ .address = gva + room, .buf = raw + room, .len = STRING_MAX - room },
 	};
 	bool two = room < STRING_MAX;
