@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* Records of a guest's kernel that an attacker wrote: each look ends, soon, and says no more than fits. */
+/* Records of a guest's kernel that an attacker wrote: each look ends, soon, and says no more than
+ * fits. */
 #include "unit/audit_guest.h"
 
 #include "monitor/audits/code.c"
@@ -10,6 +11,8 @@
 #include "monitor/audits/operations_proc.c"
 #include "monitor/audits/records.c"
 #include "monitor/audits/sockets.c"
+#include "monitor/audits/sockets_inet.c"
+#include "monitor/audits/sockets_packet.c"
 #include "monitor/audits/tracepoints.c"
 
 #include "fuzz.h"
@@ -29,6 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 		audit_guest_make();
 		audit_guest_sockets();
+		audit_guest_inet();
 		audit_guest.everywhere = true;
 		audit_modules_there[0].taints = data && len ? data[0] << 8 : 0;
 		/* Behind the lists' beginnings, so that prepare() finds what it needs. */
@@ -44,7 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		CHECK(!err || err == -EAGAIN || err == -EFAULT || err == -ENOMEM);
 		CHECK(audit_guest.reads < READS_MAX);
 		for (size_t j = 0; j < result.count && j < AUDIT_DIFFERENCES_MAX; j++) {
-			CHECK(strlen(result.differences[j].name) < sizeof(result.differences[j].name));
+			CHECK(strlen(result.differences[j].name) <
+			      sizeof(result.differences[j].name));
 			CHECK(result.differences[j].problem);
 		}
 		fuzzed[i]->release(state);

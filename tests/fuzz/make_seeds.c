@@ -10,6 +10,7 @@
 #include "fuzz_kallsyms.h"
 #include "kernel_image.h"
 #include "kvmbpf/pagewalk.h"
+#include "unit/audit_guest.h"
 
 static const char *root;
 
@@ -227,12 +228,18 @@ static void list(enum part number, uint32_t address, uint32_t offset)
 static void seeds_reference(void)
 {
 	static const uint8_t code[12][6] = {
-		{ 0xff, 0x15, 0, 0, 0, 0 },		{ 0xe8, 0xab, 0, 0, 0 },
-		{ 0xe9, 0x5b, 1, 0, 0 },		{ 0xe8, 0x8b, 1, 0, 0 },
-		{ 0xf3, 0x0f, 0x1e, 0xfa },		{ 0xf0, 0x48, 0x0f, 0xb1, 0x0e },
-		{ 0x48, 0xb8 },				{ 0x0f, 0x1f, 0x44, 0, 0 },
-		{ 0x0f, 0x1f, 0x44, 0, 0 },		{ 0xe8, 0x6b, 0, 0, 0 },
-		{ 0xff, 0x15, 0, 0, 0, 0 },		{ 0x90, 0x90, 0x90, 0x90 },
+		{ 0xff, 0x15, 0, 0, 0, 0 },
+		{ 0xe8, 0xab, 0, 0, 0 },
+		{ 0xe9, 0x5b, 1, 0, 0 },
+		{ 0xe8, 0x8b, 1, 0, 0 },
+		{ 0xf3, 0x0f, 0x1e, 0xfa },
+		{ 0xf0, 0x48, 0x0f, 0xb1, 0x0e },
+		{ 0x48, 0xb8 },
+		{ 0x0f, 0x1f, 0x44, 0, 0 },
+		{ 0x0f, 0x1f, 0x44, 0, 0 },
+		{ 0xe8, 0x6b, 0, 0, 0 },
+		{ 0xff, 0x15, 0, 0, 0, 0 },
+		{ 0x90, 0x90, 0x90, 0x90 },
 	};
 	static const uint8_t replacement[] = { 0xe8, 0, 0, 0, 0 }, thunk[] = { 0x90, 0x90 };
 	uint8_t text[0x200], alternative[14] = { 0 };
@@ -271,6 +278,32 @@ static void seeds_reference(void)
 	seed("fuzz_reference", "every-kind", parts, parts_len, "", 0);
 }
 
+/* A listener, a connection and a UDP socket that each lack in one table, as fuzz_audits takes them.
+ */
+static void seeds_audits(void)
+{
+	const uint64_t port = MEMORY + 0x1000, address = MEMORY + 0x1040, net = MEMORY + 0xc40;
+	const uint64_t sockets[] = { MEMORY + 0x1100, MEMORY + 0x1200, MEMORY + 0x1300 };
+
+	audit_guest_make();
+	audit_guest_sockets();
+	audit_guest_inet();
+	audit_word(MEMORY + INET_PORTS + 8, port + 0x10);
+	audit_word(port + 0x20, address + 0x10);
+	audit_word(address + 0x20, sockets[0] + 0x40);
+	audit_word(sockets[0] + 0x40, sockets[1] + 0x40);
+	audit_word(MEMORY + INET_SLOTS2, sockets[2] + 0x40);
+	for (int i = 0; i < 3; i++) {
+		audit_word(sockets[i] + 0x20, net);
+		audit_word(sockets[i] + 0x28, (i == 0 ? 10ull : 1) << 32);
+		audit_word(sockets[i] + 0x30, 22ull << 32 | 22);
+	}
+	audit_word(MEMORY + INET_LISTENERS + 8, sockets[1] + 0x10);
+	audit_word(MEMORY + INET_CONNECTIONS, sockets[0] + 0x10);
+	seed("fuzz_audits", "sockets", audit_guest.memory, 0x800, audit_guest.memory + 0x900,
+	     0xb00);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -284,5 +317,6 @@ int main(int argc, char **argv)
 	seeds_kallsyms();
 	seeds_types();
 	seeds_reference();
+	seeds_audits();
 	return 0;
 }

@@ -12,7 +12,7 @@
 #include <kvmaccess.h>
 #include <string.h>
 
-enum { MEMORY_BYTES = 1 << 16, MEMBERS_MAX = 96, SYMBOLS_MAX = 24 };
+enum { MEMORY_BYTES = 1 << 16, MEMBERS_MAX = 144, SYMBOLS_MAX = 32 };
 
 #define IMAGE 0xffffffff81000000ull
 #define TEXT_END (IMAGE + 0x800000)
@@ -244,7 +244,7 @@ static inline void audit_guest_make(void)
 	audit_word(MEMORY + 0x800, 0x100 | (uint64_t)(0x140 - 4) << 32);
 }
 
-/* What the audit of sockets goes by, besides. */
+/* What the audit of sockets goes by, besides: of packet sockets, with no handler and no device. */
 static inline void audit_guest_sockets(void)
 {
 	audit_member("packet_type", "type", 0, 2);
@@ -262,6 +262,76 @@ static inline void audit_guest_sockets(void)
 	audit_symbol("ptype_all", MEMORY + 0xd00);
 	audit_symbol("jiffies", MEMORY + 0xd80);
 	audit_symbol("packet_rcv", IMAGE + 0x700);
+	audit_word(MEMORY + 0xd00, MEMORY + 0xd00);
+	audit_word(MEMORY + 0xc40 + 0x90, MEMORY + 0xc40 + 0x90);
+}
+
+/* Tables of TCP and UDP sockets, of two buckets each: where audit_guest_inet() has them. */
+enum {
+	INET_TCP = 0xe00,
+	INET_UDP = 0xe60,
+	INET_SPACES = 0xe80,
+	INET_PORTS = 0x600,
+	INET_LISTENERS = 0x640,
+	INET_CONNECTIONS = 0x680,
+	INET_SLOTS = 0x6c0,
+	INET_SLOTS2 = 0x700,
+};
+
+/* Of a kernel whose ports have owners by address. */
+static inline void audit_guest_inet_members(void)
+{
+	audit_member("inet_hashinfo", "ehash", 0, 8);
+	audit_member("inet_hashinfo", "ehash_mask", 8, 4);
+	audit_member("inet_hashinfo", "bhash", 0x10, 8);
+	audit_member("inet_hashinfo", "bhash_size", 0x18, 4);
+	audit_member("inet_hashinfo", "lhash2", 0x20, 8);
+	audit_member("inet_hashinfo", "lhash2_mask", 0x28, 4);
+	audit_member("inet_bind_hashbucket", "chain", 8, 8);
+	audit_member("inet_listen_hashbucket", "nulls_head", 8, 8);
+	audit_member("inet_ehash_bucket", "chain", 0, 8);
+	audit_member("inet_bind_bucket", "node", 0x10, 16);
+	audit_member("inet_bind_bucket", "bhash2", 0x20, 8);
+	audit_member("inet_bind2_bucket", "bhash_node", 0x10, 16);
+	audit_member("inet_bind2_bucket", "owners", 0x20, 8);
+	audit_member("sock", "__sk_common.skc_state", 0x2c, 1);
+	audit_member("sock", "__sk_common.skc_hash", 0x30, 4);
+	audit_member("sock", "__sk_common.skc_num", 0x34, 2);
+	audit_member("sock", "__sk_common.skc_bind_node", 0x40, 16);
+	audit_member("sock", "__sk_common.skc_portaddr_node", 0x40, 16);
+	audit_member("udp_table", "hash", 0, 8);
+	audit_member("udp_table", "hash2", 8, 8);
+	audit_member("udp_table", "mask", 0x10, 4);
+	audit_member("udp_hslot", "head", 0, 8);
+	audit_member("net", "hash_mix", 0xa0, 4);
+	audit_member("net", "ipv4.tcp_death_row.hashinfo", 0xa8, 8);
+	audit_member("net", "list", 0xb0, 16);
+	audit_member("net", "ipv4.udp_table", 0x88, 8);
+}
+
+/* What the audit of sockets goes by of TCP and UDP, and one network namespace: init_net. */
+static inline void audit_guest_inet(void)
+{
+	const uint64_t net = MEMORY + 0xc40;
+
+	audit_guest_inet_members();
+	audit_symbol("tcp_hashinfo", MEMORY + INET_TCP);
+	audit_symbol("udp_table", MEMORY + INET_UDP);
+	audit_symbol("net_namespace_list", MEMORY + INET_SPACES);
+	audit_word(MEMORY + INET_TCP, MEMORY + INET_CONNECTIONS);
+	audit_word(MEMORY + INET_TCP + 8, 1);
+	audit_word(MEMORY + INET_TCP + 0x10, MEMORY + INET_PORTS);
+	audit_word(MEMORY + INET_TCP + 0x18, 2);
+	audit_word(MEMORY + INET_TCP + 0x20, MEMORY + INET_LISTENERS);
+	audit_word(MEMORY + INET_TCP + 0x28, 1);
+	audit_word(MEMORY + INET_UDP, MEMORY + INET_SLOTS);
+	audit_word(MEMORY + INET_UDP + 8, MEMORY + INET_SLOTS2);
+	audit_word(MEMORY + INET_UDP + 0x10, 1);
+	audit_word(net + 0xa0, 5);
+	audit_word(net + 0xa8, MEMORY + INET_TCP);
+	audit_word(net + 0x88, MEMORY + INET_UDP);
+	audit_word(MEMORY + INET_SPACES, net + 0xb0);
+	audit_word(net + 0xb0, MEMORY + INET_SPACES);
 }
 
 #endif
