@@ -1145,6 +1145,17 @@ int ka_module_text_create(const struct ka_text *kernel, const struct ka_module_i
 			  const struct ka_module_place *place, uint64_t slide,
 			  ka_module_resolve resolve, void *ctx, struct ka_text **ret_text);
 
+/*
+ * Its read-only data likewise, from the first section of them to the last; what is to be compared are the
+ * parts below. Errors as above; -ENODATA also if it has none.
+ */
+int ka_module_rodata_create(const struct ka_text *kernel, const struct ka_module_image *image,
+			    const struct ka_module_place *place, uint64_t slide,
+			    ka_module_resolve resolve, void *ctx, struct ka_text **ret_text);
+/* Of them those which nobody has a reason to write to, by `index` from 0: GVAs. -ENOENT: no more. */
+int ka_module_rodata_part(const struct ka_module_image *image, const struct ka_module_place *place,
+			  size_t index, uint64_t *ret_start, uint64_t *ret_end);
+
 /* Library version, "MAJOR.MINOR.PATCH". */
 const char *ka_version(void);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The text of modules, on Debian's: where a module was put, it is as its vendor built it, and one
+ * The text and read-only data of modules, on Debian's: where a module was put, it is as its vendor built it, and one
  * wrong byte is told, in each kind of place and elsewhere.
  */
 #include <criterion/criterion.h>
@@ -148,6 +148,80 @@ Test(module_text, ftrace_and_returns_may_be_patched_and_calls_elsewhere_are_told
 	unload();
 }
 
+/* ---- read-only data ------------------------------------------------------------------------- */
+
+static size_t compare_part(uint64_t from, uint64_t to)
+{
+	struct ka_text_difference differences[MAX];
+
+	return ka_text_compare(text, &boot, start, guest, end - start, from, to, differences, MAX);
+}
+
+/* In the place of its text. */
+static void load_rodata(const char *version, const char *name)
+{
+	load(version, name, !strcmp(version, "5.10"));
+	ka_text_free(text);
+	free(guest);
+	cr_assert_eq(ka_module_rodata_create(kernel, image, &place, SLIDE, NULL, NULL, &text), 0);
+	ka_text_range(text, &start, &end);
+	cr_assert_eq(start + SLIDE, place.base[KA_MODULE_RODATA]);
+	guest = malloc(end - start);
+	cr_assert(patch_source(&text->judge, SLIDE, start, guest, end - start));
+}
+
+static void every_wrong_byte_of_rodata_is_told(const char *version, const char *name)
+{
+	uint64_t from, to, bytes = 0;
+
+	load_rodata(version, name);
+	for (size_t i = 0; !ka_module_rodata_part(image, &place, i, &from, &to); i++) {
+		from -= SLIDE;
+		to -= SLIDE;
+		cr_assert(from >= start && from < to && to <= end);
+		cr_expect_eq(compare_part(from, to), 0);
+		for (uint64_t at = from; at < to; at++, bytes++) {
+			guest[at - start] ^= 0x55;
+			cr_expect_eq(compare_part(from, to), 1, "byte %lx", (unsigned long)at);
+			guest[at - start] ^= 0x55;
+		}
+	}
+	cr_expect_gt(bytes, 500);
+	unload();
+}
+
+Test(module_text, every_wrong_byte_of_read_only_data_is_told)
+{
+	every_wrong_byte_of_rodata_is_told("6.12", "net/dummy");
+}
+
+Test(module_text, every_wrong_byte_of_older_read_only_data_is_told)
+{
+	every_wrong_byte_of_rodata_is_told("6.1", "block/loop");
+}
+
+Test(module_text, every_wrong_byte_of_the_oldest_read_only_data_is_told)
+{
+	every_wrong_byte_of_rodata_is_told("5.10", "net/dummy");
+}
+
+/* Operations lead into its text and the kernel's, wherever both were put. */
+Test(module_text, read_only_data_lead_where_the_module_lies)
+{
+	uint64_t word, in_module = 0, in_kernel = 0;
+
+	load_rodata("6.12", "net/dummy");
+	for (uint64_t at = 0; at + 8 <= end - start; at += 8) {
+		memcpy(&word, guest + at, sizeof(word));
+		in_module += word >= place.base[KA_MODULE_TEXT] &&
+			     word < place.base[KA_MODULE_TEXT] + place.text_size;
+		in_kernel += word >= 0xffffffff81000000 + SLIDE && word < 0xffffffff90000000 + SLIDE;
+	}
+	cr_expect_eq(in_module, 5);
+	cr_expect_eq(in_kernel, 4);
+	unload();
+}
+
 Test(module_text, another_size_or_an_unknown_symbol_is_refused)
 {
 	struct ka_text *other;
@@ -180,6 +254,8 @@ Test(module_text, files_that_are_none_are_refused)
 		if (ka_module_image_create(copy, len, &other))
 			continue;
 		if (!ka_module_text_create(kernel, other, &place, SLIDE, NULL, NULL, &text))
+			ka_text_free(text);
+		if (!ka_module_rodata_create(kernel, other, &place, SLIDE, NULL, NULL, &text))
 			ka_text_free(text);
 		ka_module_image_free(other);
 	}

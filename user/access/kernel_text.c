@@ -65,6 +65,9 @@ int ka_rodata_create(const struct ka_reference *reference, struct ka_text **ret_
 	int err =
 		text ? patch_judge_create_data(reference, REFERENCE_RODATA, &text->judge) : -ENOMEM;
 
+	/* An image that cannot be moved says nothing of what is moved in it. */
+	if (!err && (!text->judge.relocs_32 || !text->judge.relocs_32->len))
+		err = -ENODATA;
 	if (err) {
 		free(text);
 		return err;

@@ -298,6 +298,40 @@ static int take_all_words(struct builder *builder)
 	return err;
 }
 
+/* ---- read-only data ------------------------------------------------------------------------- */
+
+/*
+ * Sections that nobody writes to once the module runs. The others of that region are left out:
+ * tables that the kernel sorts as it loads a module (exceptions, unwinding, ftrace's places), lists
+ * of places that it patches, which are of use to it only then, and notes.
+ */
+static bool stays_as_built(const char *name)
+{
+	static const char *const begins[] = { ".rodata", ".data.rel.ro", "__param", "__ksymtab",
+					      "__kcrctab" };
+
+	for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
+		if (!strncmp(name, begins[i], strlen(begins[i])))
+			return true;
+	return false;
+}
+
+int ka_module_rodata_part(const struct ka_module_image *image, const struct ka_module_place *place,
+			  size_t index, uint64_t *ret_start, uint64_t *ret_end)
+{
+	for (size_t i = 1; i < image->count; i++) {
+		const struct module_section *section = &image->sections[i];
+
+		if (section->region != KA_MODULE_RODATA || !section->bytes || !section->size ||
+		    !stays_as_built(section->name) || index--)
+			continue;
+		*ret_start = place->base[KA_MODULE_RODATA] + section->offset;
+		*ret_end = *ret_start + section->size;
+		return 0;
+	}
+	return -ENOENT;
+}
+
 /* ---- a module where it lies ----------------------------------------------------------------- */
 
 static int builder_init(struct builder *builder)
@@ -311,18 +345,21 @@ static int builder_init(struct builder *builder)
 	return symbols_take(builder);
 }
 
-/* Takes the reference over, also on failure. */
-static int text_make(const struct builder *builder, int err, struct ka_text **ret_text)
+/* Takes the reference over, also on failure. `section`: of data, NULL for the text. */
+static int text_make(const struct builder *builder, const char *section, int err,
+		     struct ka_text **ret_text)
 {
 	struct ka_text *text = err ? NULL : calloc(1, sizeof(*text));
 
 	free(builder->words_32.word);
 	free(builder->inverse_32.word);
 	free(builder->words_64.word);
-	if (!err)
-		err = text ? patch_judge_create(builder->reference, &builder->kernel->judge,
-						&text->judge)
-			   : -ENOMEM;
+	if (!err && !text)
+		err = -ENOMEM;
+	if (!err && section)
+		err = patch_judge_create_data(builder->reference, section, &text->judge);
+	else if (!err)
+		err = patch_judge_create(builder->reference, &builder->kernel->judge, &text->judge);
 	if (err) {
 		free(text);
 		ka_reference_free(builder->reference);
@@ -343,7 +380,8 @@ int ka_module_text_create(const struct ka_text *kernel, const struct ka_module_i
 				   .slide = slide,
 				   .resolve = resolve,
 				   .ctx = ctx };
-	uint64_t len = image->region_size[KA_MODULE_TEXT], pages = (len + PAGE - 1) & ~(PAGE - 1ull);
+	uint64_t len = image->region_size[KA_MODULE_TEXT],
+		 pages = (len + PAGE - 1) & ~(PAGE - 1ull);
 	int err;
 
 	/* What the kernel says of its size must be what the file makes of it. */
@@ -356,5 +394,25 @@ int ka_module_text_create(const struct ka_text *kernel, const struct ka_module_i
 		err = take_lists(&builder);
 	if (!err)
 		err = take_all_words(&builder);
-	return text_make(&builder, err, ret_text);
+	return text_make(&builder, NULL, err, ret_text);
+}
+
+int ka_module_rodata_create(const struct ka_text *kernel, const struct ka_module_image *image,
+			    const struct ka_module_place *place, uint64_t slide,
+			    ka_module_resolve resolve, void *ctx, struct ka_text **ret_text)
+{
+	struct builder builder = { .kernel = kernel,
+				   .image = image,
+				   .place = place,
+				   .slide = slide,
+				   .resolve = resolve,
+				   .ctx = ctx };
+	int err = builder_init(&builder);
+
+	if (!err)
+		err = take_region(&builder, KA_MODULE_RODATA, stays_as_built, REFERENCE_RODATA,
+				  image->region_size[KA_MODULE_RODATA]);
+	if (!err)
+		err = take_all_words(&builder);
+	return text_make(&builder, REFERENCE_RODATA, err, ret_text);
 }

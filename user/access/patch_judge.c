@@ -959,7 +959,7 @@ int patch_judge_create_data(const struct ka_reference *reference, const char *se
 		.relocs_64 = reference_find(reference, REFERENCE_RELOCS_64),
 		.is_64bit = ka_symbols_64bit(reference->symbols),
 	};
-	return ret_judge->text && ret_judge->relocs_32 && ret_judge->relocs_32->len ? 0 : -ENODATA;
+	return ret_judge->text ? 0 : -ENODATA;
 }
 
 void patch_judge_destroy(struct patch_judge *judge)

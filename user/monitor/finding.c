@@ -36,6 +36,7 @@ const char *object_kind_name(enum object_kind kind)
 		[OBJECT_EXECUTABLE] = "executable",
 		[OBJECT_BPF_PROGRAM] = "bpf_program",
 		[OBJECT_MODULE_TEXT] = "module_text",
+		[OBJECT_MODULE_RODATA] = "module_rodata",
 		[OBJECT_FTRACE_CALLBACK] = "ftrace_callback",
 		[OBJECT_KPROBE_HANDLER] = "kprobe_handler",
 		[OBJECT_TRACEPOINT_PROBE] = "tracepoint_probe",

@@ -18,8 +18,9 @@ enum { MODULES_CACHED = 8192 };
 
 struct loaded {
 	struct ka_reference *reference;
-	bool complete; /* it has more than its symbols */
+	bool complete;		       /* it has more than its symbols */
 	struct ka_text *text, *rodata; /* once they are asked for, as the rest is */
+	bool no_text;		       /* it has none that can be compared: told once */
 	unsigned int users;
 	struct loaded_module {
 		char name[KA_MODULE_NAME_MAX];
@@ -95,8 +96,7 @@ bool references_any(const struct references *references)
 {
 	bool any = false, release;
 
-	return references &&
-	       !store_references_known(references->store, "", &any, &release) && any;
+	return references && !store_references_known(references->store, "", &any, &release) && any;
 }
 
 const struct ka_reference *references_get(struct references *references, const char *build_id)
@@ -139,11 +139,12 @@ const struct ka_text *references_text(struct references *references,
 	struct loaded *loaded = loaded_find(references, reference);
 	int r;
 
-	if (!loaded)
-		return NULL;
+	if (!loaded || loaded->text || loaded->no_text)
+		return loaded ? loaded->text : NULL;
 	r = complete(references, loaded);
-	if (!r && !loaded->text)
+	if (!r)
 		r = ka_text_create(reference, &loaded->text);
+	loaded->no_text = r == -ENODATA;
 	if (r < 0)
 		log_warning("kernel %s: its text cannot be compared: %s",
 			    ka_reference_build_id(reference),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The text of the guest's modules against what their vendor built: one module after the other, each as
- * soon as it is loaded. What was found to be in order is looked at again once its bytes change. Also
- * tells which modules came and went.
+ * The text and read-only data of the guest's modules against what their vendor built: one module
+ * after the other, each as soon as it is loaded. What was found to be in order is looked at again
+ * once its bytes change. Also tells which modules came and went.
  */
 #include "../audit.h"
 #include "../clock.h"
@@ -24,10 +24,21 @@ enum {
 	BUILD_ID_BYTES = 20,
 	OPCODE_INT3 = 0xcc,
 	SHOWN_BYTES = 16,
+	WORD_BYTES = 8,
 };
+
+enum part_kind { PART_TEXT, PART_RODATA, PARTS };
 
 /* Where the kernel patches, a breakpoint stands for no longer than this. */
 #define BREAKPOINT_NS NS_PER_S
+
+/* What of a module is held against its file. */
+struct part {
+	unsigned char hash[crypto_generichash_BYTES]; /* of its bytes when nothing differed */
+	bool clean, unseen;			      /* unseen: it is not compared */
+	struct ka_text_difference differences[DIFFERENCES];
+	size_t count;
+};
 
 /* A module that was there in the last look. */
 struct known {
@@ -35,10 +46,8 @@ struct known {
 	const struct ka_module_image *image; /* NULL: none that is known is this one */
 	struct ka_module_place place;
 	char build_id[41];
-	unsigned char hash[crypto_generichash_BYTES]; /* of its text when nothing differed */
-	bool clean, seen, unseen; /* seen: in this look's list; unseen: its text is not compared */
-	struct ka_text_difference differences[DIFFERENCES];
-	size_t count;
+	bool seen; /* in this look's list */
+	struct part part[PARTS];
 	uint64_t breakpoint, breakpoint_ns; /* one that nothing explains, and since when */
 };
 
@@ -122,8 +131,9 @@ static void identify(struct module_text *all, struct known *known, const char **
 	if (ka_module_place_read(view->vm, view->kernel, all->places, known->image,
 				 known->module.gva, &known->place) ||
 	    !has_build_id(all, known, known->build_id)) {
-		*ret_reason = "its memory does not bear the build-id of the module of this name that "
-			      "came with its kernel's reference";
+		*ret_reason =
+			"its memory does not bear the build-id of the module of this name that "
+			"came with its kernel's reference";
 		known->image = NULL;
 		known->build_id[0] = '\0';
 	}
@@ -192,24 +202,47 @@ static void take_modules(struct module_text *all, size_t count, struct audit_res
 	all->counted = true;
 }
 
-/* ---- their text ----------------------------------------------------------------------------- */
+/* ---- their text and read-only data ---------------------------------------------------------- */
 
-static int hash_text(struct module_text *all, const struct known *known,
-		     unsigned char hash[static crypto_generichash_BYTES])
+/* The ranges of a part, GVAs, by index; -ENOENT: no more. */
+static int range_of(const struct known *known, enum part_kind kind, size_t index,
+		    uint64_t *ret_start, uint64_t *ret_end)
+{
+	if (kind == PART_RODATA)
+		return ka_module_rodata_part(known->image, &known->place, index, ret_start,
+					     ret_end);
+	if (index)
+		return -ENOENT;
+	*ret_start = known->place.base[KA_MODULE_TEXT];
+	*ret_end = *ret_start + known->place.text_size;
+	return 0;
+}
+
+static int hash_range(struct module_text *all, crypto_generichash_state *state, uint64_t from,
+		      uint64_t to)
 {
 	const struct audit_view *view = all->view;
+	int err = 0;
+
+	for (uint64_t len; !err && from < to; from += len) {
+		len = to - from < PART_BYTES ? to - from : PART_BYTES;
+		err = ka_gva_read(view->vm, &view->kernel->paging, from, all->bytes, len);
+		if (!err)
+			crypto_generichash_update(state, all->bytes, len);
+	}
+	return err;
+}
+
+static int hash_part(struct module_text *all, const struct known *known, enum part_kind kind,
+		     unsigned char hash[static crypto_generichash_BYTES])
+{
 	crypto_generichash_state state;
+	uint64_t start, end;
 	int err = 0;
 
 	crypto_generichash_init(&state, NULL, 0, crypto_generichash_BYTES);
-	for (uint32_t at = 0, len; !err && at < known->place.text_size; at += len) {
-		len = known->place.text_size - at < PART_BYTES ? known->place.text_size - at
-							       : PART_BYTES;
-		err = ka_gva_read(view->vm, &view->kernel->paging,
-				  known->place.base[KA_MODULE_TEXT] + at, all->bytes, len);
-		if (!err)
-			crypto_generichash_update(&state, all->bytes, len);
-	}
+	for (size_t i = 0; !err && !range_of(known, kind, i, &start, &end); i++)
+		err = hash_range(all, &state, start, end);
 	crypto_generichash_final(&state, hash, crypto_generichash_BYTES);
 	return err;
 }
@@ -225,9 +258,9 @@ static int resolve(void *ctx, const char *name, uint64_t *ret_gva)
 	return -ENOENT;
 }
 
-/* One part; what differs is held against what the guest's kernel has recorded. */
-static int compare_part(struct module_text *all, const struct ka_text *text, uint64_t from,
-			uint64_t to, struct ka_text_difference *differences, size_t *ret_count)
+/* A piece; what differs is held against what the guest's kernel has recorded. */
+static int compare_piece(struct module_text *all, const struct ka_text *text, uint64_t from,
+			 uint64_t to, struct ka_text_difference *differences, size_t *ret_count)
 {
 	const struct audit_view *view = all->view;
 	struct ka_text_boot boot = { .slide = view->kernel->slide, .read = read_guest, .ctx = all };
@@ -255,35 +288,50 @@ static int compare_part(struct module_text *all, const struct ka_text *text, uin
 	return 0;
 }
 
-/* All of it; what differs is read a second time, which decides. */
-static int compare(struct module_text *all, const struct ka_text *text, struct known *known)
+/* Adds what differs in a range, which a second read decides. */
+static int compare_range(struct module_text *all, const struct ka_text *text, uint64_t from,
+			 uint64_t end, struct part *part)
 {
 	struct ka_text_difference found[DIFFERENCES];
-	uint64_t start, end, to;
-	size_t count, total = 0;
+	size_t count;
+	uint64_t to;
 	int err = 0;
 
-	ka_text_range(text, &start, &end);
-	for (uint64_t from = start; !err && from < end && total < DIFFERENCES; from = to) {
+	for (; !err && from < end && part->count < DIFFERENCES; from = to) {
 		to = end - from > PART_BYTES ? from + PART_BYTES : end;
 		count = 1;
 		for (int i = 0; !err && count && i < 2; i++)
-			err = compare_part(all, text, from, to, found, &count);
-		for (size_t i = 0; !err && i < count && total < DIFFERENCES; i++)
-			known->differences[total++] = found[i];
+			err = compare_piece(all, text, from, to, found, &count);
+		for (size_t i = 0; !err && i < count && part->count < DIFFERENCES; i++)
+			part->differences[part->count++] = found[i];
 	}
+	return err;
+}
+
+/* All of it. What is known of it stays if it cannot be read. */
+static int compare(struct module_text *all, const struct ka_text *text, struct known *known,
+		   enum part_kind kind)
+{
+	struct part found = known->part[kind];
+	uint64_t slide = all->view->kernel->slide, start, end;
+	int err = 0;
+
+	found.count = 0;
+	for (size_t i = 0; !err && !range_of(known, kind, i, &start, &end); i++)
+		err = compare_range(all, text, start - slide, end - slide, &found);
 	if (!err)
-		known->count = total;
+		known->part[kind] = found;
 	return err;
 }
 
 /* One that may be gone the next time is no difference yet. */
 static void put_off_breakpoint(struct known *known)
 {
-	const struct ka_text_difference *first = &known->differences[0];
+	struct part *text = &known->part[PART_TEXT];
+	const struct ka_text_difference *first = &text->differences[0];
 	uint64_t now = clock_mono();
 
-	if (known->count != 1 || first->observed[0] != OPCODE_INT3 ||
+	if (text->count != 1 || first->observed[0] != OPCODE_INT3 ||
 	    first->expected[0] == OPCODE_INT3) {
 		known->breakpoint = 0;
 		return;
@@ -293,57 +341,130 @@ static void put_off_breakpoint(struct known *known)
 		known->breakpoint_ns = now;
 	}
 	if (now - known->breakpoint_ns < BREAKPOINT_NS)
-		known->count = 0;
+		text->count = 0;
 }
 
-/* Its text is made anew each time: it belongs to one place in one guest, and would be too much to keep. */
-static int look_at(struct module_text *all, const struct ka_text *kernel, struct known *known)
+/* Its text is made anew each time: it belongs to one place in one guest, and would be too much to
+ * keep. */
+static int text_of(struct module_text *all, const struct ka_text *kernel, const struct known *known,
+		   enum part_kind kind, struct ka_text **ret_text)
+{
+	uint64_t slide = all->view->kernel->slide;
+
+	return kind == PART_TEXT ? ka_module_text_create(kernel, known->image, &known->place, slide,
+							 resolve, all, ret_text)
+				 : ka_module_rodata_create(kernel, known->image, &known->place,
+							   slide, resolve, all, ret_text);
+}
+
+static bool has_part(const struct known *known, enum part_kind kind)
+{
+	uint64_t start, end;
+
+	return known->image && !range_of(known, kind, 0, &start, &end);
+}
+
+static int look_at_part(struct module_text *all, const struct ka_text *kernel, struct known *known,
+			enum part_kind kind)
 {
 	unsigned char hash[crypto_generichash_BYTES];
+	struct part *part = &known->part[kind];
 	struct ka_text *text;
 	int err;
 
-	known->unseen = known->place.text_size > TEXT_MAX;
-	if (!known->image || known->unseen)
+	part->unseen = kind == PART_TEXT && known->place.text_size > TEXT_MAX;
+	if (part->unseen || !has_part(known, kind))
 		return 0;
-	err = hash_text(all, known, hash);
-	if (err || (known->clean && !memcmp(hash, known->hash, sizeof(hash))))
+	err = hash_part(all, known, kind, hash);
+	if (err || (part->clean && !memcmp(hash, part->hash, sizeof(hash))))
 		return err;
-	err = ka_module_text_create(kernel, known->image, &known->place, all->view->kernel->slide,
-				    resolve, all, &text);
-	known->unseen = err == -ENODATA || err == -EBADMSG;
+	err = text_of(all, kernel, known, kind, &text);
+	part->unseen = err == -ENODATA || err == -EBADMSG;
 	if (err)
-		return known->unseen ? 0 : err;
-	err = compare(all, text, known);
+		return part->unseen ? 0 : err;
+	err = compare(all, text, known, kind);
 	ka_text_free(text);
 	if (err)
 		return err;
-	known->clean = !known->count;
-	put_off_breakpoint(known);
-	memcpy(known->hash, hash, sizeof(hash));
+	part->clean = !part->count;
+	memcpy(part->hash, hash, sizeof(hash));
 	return 0;
+}
+
+static int look_at(struct module_text *all, const struct ka_text *kernel, struct known *known)
+{
+	int err = look_at_part(all, kernel, known, PART_TEXT);
+
+	if (err)
+		return err;
+	put_off_breakpoint(known);
+	return look_at_part(all, kernel, known, PART_RODATA);
+}
+
+/* Is there something that is soon to be told the end of? */
+static bool is_open(const struct known *known)
+{
+	return known->part[PART_TEXT].count || known->part[PART_RODATA].count || known->breakpoint;
+}
+
+static bool is_unseen(const struct known *known)
+{
+	return !known->image || known->part[PART_TEXT].unseen || known->part[PART_RODATA].unseen;
 }
 
 /* ---- what is told --------------------------------------------------------------------------- */
 
-static void add_difference(struct module_text *all, const struct known *known,
-			   const struct ka_text_difference *found, struct audit_result *result)
+static struct difference *add_difference(const struct known *known, enum object_kind kind,
+					 uint64_t gva, struct audit_result *result)
 {
-	uint64_t gva = found->address + all->view->kernel->slide;
-	struct difference *difference =
-		audit_add(result, CHECK_MODULE_TEXT, OBJECT_MODULE_TEXT, gva);
+	struct difference *difference = audit_add(result, CHECK_MODULE_TEXT, kind, gva);
 
 	if (!difference)
-		return;
+		return NULL;
 	text_clean(difference->name, sizeof(difference->name), known->module.name);
 	difference->gva = gva;
 	difference->problem = "changed";
+	return difference;
+}
+
+static void add_text(struct module_text *all, const struct known *known,
+		     const struct ka_text_difference *found, struct audit_result *result)
+{
+	uint64_t gva = found->address + all->view->kernel->slide;
+	struct difference *difference = add_difference(known, OBJECT_MODULE_TEXT, gva, result);
+
+	if (!difference)
+		return;
 	snprintf(difference->what, sizeof(difference->what),
 		 "has other text at its byte 0x%llx than its vendor built (%s)",
 		 (unsigned long long)(gva - known->module.text_start),
 		 ka_patch_kind_name(found->kind));
 	text_bytes(difference->expected_text, found->expected, SHOWN_BYTES);
 	text_bytes(difference->observed_text, found->observed, SHOWN_BYTES);
+}
+
+/* From the first byte that differs. */
+static void add_rodata(struct module_text *all, const struct known *known,
+		       const struct ka_text_difference *found, struct audit_result *result)
+{
+	uint64_t gva = found->address + all->view->kernel->slide;
+	struct difference *difference = add_difference(known, OBJECT_MODULE_RODATA, gva, result);
+
+	if (!difference)
+		return;
+	snprintf(difference->what, sizeof(difference->what),
+		 "has other read-only data at their byte 0x%llx than its vendor built",
+		 (unsigned long long)(gva - known->place.base[KA_MODULE_RODATA]));
+	text_bytes(difference->expected_text, found->expected, WORD_BYTES);
+	text_bytes(difference->observed_text, found->observed, WORD_BYTES);
+}
+
+static void tell(struct module_text *all, const struct known *known, struct audit_result *result)
+{
+	for (size_t i = 0; i < known->part[PART_TEXT].count; i++)
+		add_text(all, known, &known->part[PART_TEXT].differences[i], result);
+	for (size_t i = 0; i < known->part[PART_RODATA].count; i++)
+		add_rodata(all, known, &known->part[PART_RODATA].differences[i], result);
 }
 
 static int module_text_look(void *state, const struct audit_view *view, struct audit_result *result)
@@ -361,21 +482,20 @@ static int module_text_look(void *state, const struct audit_view *view, struct a
 	take_modules(all, count, result);
 	/* What differs is looked at again each time, so that it is soon told what became of it. */
 	for (size_t i = 0; kernel && !err && i < all->count; i++)
-		if (all->known[i].count || all->known[i].breakpoint)
+		if (is_open(&all->known[i]))
 			err = look_at(all, kernel, &all->known[i]);
 	for (size_t i = 0; kernel && !err && i < all->count; i++) {
 		struct known *known = &all->known[all->next++ % all->count];
 
-		if (!known->image || known->count)
+		if (!known->image || is_open(known))
 			continue;
 		err = look_at(all, kernel, known);
 		break;
 	}
 	for (size_t i = 0; i < all->count; i++)
-		for (size_t d = 0; d < all->known[i].count; d++)
-			add_difference(all, &all->known[i], &all->known[i].differences[d], result);
+		tell(all, &all->known[i], result);
 	for (size_t i = 0; i < all->count; i++)
-		if (!all->known[i].image || all->known[i].unseen)
+		if (is_unseen(&all->known[i]))
 			result->gap = "not every module has a reference that it could be held "
 				      "against, or is one that can be";
 	/* A module that went meanwhile cannot be read; the next look knows. */
