@@ -43,7 +43,7 @@ static void spool_start(uint64_t max)
 
 static void add(const char *text, enum severity severity, uint64_t wanted)
 {
-	cr_assert_eq(spool_add(spool, text, strlen(text), severity, wanted), 0);
+	cr_assert_eq(spool_add(spool, NULL, text, strlen(text), severity, wanted), 0);
 }
 
 static void expect_next(unsigned int bit, uint64_t *position, const char *text)
@@ -132,6 +132,97 @@ Test(spool, overflow_drops_the_oldest_of_the_lowest_severity)
 	spool_queue(spool, one, &queue);
 	cr_assert_eq(queue.dropped, 2);
 	cr_assert_eq(queue.lines, 3);
+}
+
+Test(spool, overflow_drops_what_is_in_memory_as_well)
+{
+	struct spool_counters counters;
+	struct spool_queue queue;
+	uint64_t at = 0;
+
+	spool_start(3);
+	add("i", SEVERITY_INFO, 1ull << one);
+	add("C", SEVERITY_CRITICAL, 1ull << one);
+	add("h", SEVERITY_HIGH, 1ull << one);
+	cr_assert_eq(spool_commit(spool), 0);
+	add("D", SEVERITY_CRITICAL, 1ull << one);
+	cr_assert_eq(spool_commit(spool), 0);
+	for (const char *text = "ChD"; *text; text++) {
+		expect_next(one, &at, (char[]){ *text, 0 });
+		spool_delivered(spool, one, at);
+	}
+	expect_none(one, at);
+	cr_assert_eq(spool_commit(spool), 0);
+	spool_queue(spool, one, &queue);
+	spool_counters(spool, &counters);
+	cr_assert_eq(queue.dropped, 1);
+	cr_assert_eq(queue.lines, 0);
+	cr_assert_eq(queue.bytes, 0);
+	cr_assert_eq(counters.lines, 0);
+}
+
+/* Some of these are in memory and on disk, some on disk alone. */
+enum { LONG_LINE = 16 * 1024, LONG_LINES = 100 };
+
+static const char *long_line(int number)
+{
+	static char text[LONG_LINE + 1];
+
+	memset(text, 'x', LONG_LINE);
+	text[snprintf(text, sizeof(text), "%d", number)] = 'x';
+	return text;
+}
+
+Test(spool, lines_in_memory_and_on_disk_come_once_and_in_order)
+{
+	uint64_t at_one = 0, at_two = 0;
+
+	spool_start(1 << 24);
+	for (int i = 0; i < LONG_LINES; i++) {
+		add(long_line(i), SEVERITY_INFO, 1ull << one | 1ull << two);
+		if (i % 10 == 9)
+			cr_assert_eq(spool_commit(spool), 0);
+	}
+	for (int i = 0; i < LONG_LINES; i++) {
+		expect_next(one, &at_one, long_line(i));
+		spool_delivered(spool, one, at_one);
+	}
+	for (int i = 0; i < LONG_LINES - 5; i++) {
+		expect_next(two, &at_two, long_line(i));
+		spool_delivered(spool, two, at_two);
+	}
+	cr_assert_eq(spool_commit(spool), 0);
+	expect_none(one, at_one);
+	cr_assert_eq(waiting(one), 0);
+	cr_assert_eq(waiting(two), 5);
+	spool_close(spool);
+	spool_start(1 << 24);
+	at_one = at_two = 0;
+	expect_none(one, at_one);
+	for (int i = LONG_LINES - 5; i < LONG_LINES; i++)
+		expect_next(two, &at_two, long_line(i));
+	expect_none(two, at_two);
+}
+
+Test(spool, who_keeps_up_is_handed_the_event_itself)
+{
+	json_t *event = json_string("a");
+	struct spool_line line;
+	uint64_t at = 0;
+
+	spool_start(1 << 20);
+	cr_assert_eq(spool_add(spool, event, "a", 1, SEVERITY_INFO, 1ull << one | 1ull << two), 0);
+	cr_assert_eq(spool_commit(spool), 0);
+	cr_assert_eq(spool_next(spool, one, &at, &line), 0);
+	cr_assert_eq(line.event, event);
+	spool_delivered(spool, one, at);
+	spool_close(spool);
+	cr_assert_eq(event->refcount, 1);
+	json_decref(event);
+	spool_start(1 << 20);
+	at = 0;
+	cr_assert_eq(spool_next(spool, two, &at, &line), 0);
+	cr_assert_null(line.event);
 }
 
 Test(spool, nothing_waits_for_a_sink_that_was_taken_out)

@@ -115,31 +115,29 @@ json_t *event_new(struct event_stream *stream, const char *type, enum severity s
 static const char *const droppable[] = { "checks",   "changes", "open_findings", "sinks",
 					 "features", "attack",	"baseline" };
 
-static char *event_render(json_t *event, size_t *ret_len)
+/* Into the stream's line, with its newline. */
+static int event_render(struct event_stream *stream, json_t *event, size_t *ret_len)
 {
 	size_t len;
-	char *text;
 
 	for (size_t dropped = 0;; dropped++) {
-		text = json_dumps(event, JSON_COMPACT);
-		if (!text)
-			return NULL;
-		len = strlen(text);
+		len = json_dumpb(event, stream->line, sizeof(stream->line), JSON_COMPACT);
+		if (!len)
+			return -ENOMEM;
 		if (len < EVENT_LINE_MAX || dropped == array_size(droppable))
 			break;
-		free(text);
 		json_object_del(event, droppable[dropped]);
 		json_object_set_new(event, "truncated", json_true());
 	}
-	/* Over the terminating zero, which nobody needs from here on. */
-	text[len] = '\n';
+	if (len >= sizeof(stream->line))
+		return -EMSGSIZE;
+	stream->line[len] = '\n';
 	*ret_len = len + 1;
-	return text;
+	return 0;
 }
 
 int event_emit(struct event_stream *stream, json_t *event)
 {
-	_cleanup_free_ char *text = NULL;
 	enum severity severity;
 	size_t len = 0;
 	int r = -ENOMEM;
@@ -149,10 +147,10 @@ int event_emit(struct event_stream *stream, json_t *event)
 	severity = (enum severity)json_integer_value(json_object_get(event, "severity_id"));
 	if (!json_object_set_new(event, "seq", json_integer((json_int_t)stream->seq)) &&
 	    !json_object_set_new(event, "truncated", json_false()))
-		text = event_render(event, &len);
-	if (text) {
+		r = event_render(stream, event, &len);
+	if (!r) {
 		stream->seq++;
-		r = stream->write(stream->ctx, event, text, len, severity);
+		r = stream->write(stream->ctx, event, stream->line, len, severity);
 	}
 	json_decref(event);
 	return r;

@@ -21,6 +21,7 @@ struct event_stream {
 	char run_id[TEXT_UUID_MAX];
 	char version[32];
 	uint64_t seq;
+	char line[2 * EVENT_LINE_MAX]; /* where events are rendered */
 	/* Takes each event, and its line, newline included. */
 	int (*write)(void *ctx, const json_t *event, const char *line, size_t len,
 		     enum severity severity);
@@ -36,7 +37,8 @@ json_t *event_new(struct event_stream *stream, const char *type, enum severity s
 
 /*
  * Renders, writes and frees the event. An event over EVENT_LINE_MAX loses its lists and then its
- * details, and says truncated:true. Errors: -ENOMEM, and those of write.
+ * details, and says truncated:true. Errors: -ENOMEM, -EMSGSIZE (twice as long even so), and those
+ * of write.
  */
 int event_emit(struct event_stream *stream, json_t *event);
 

@@ -176,7 +176,7 @@ int outputs_offer(struct outputs *outputs, const json_t *event, const char *line
 		if (filter_accepts(&outputs->sinks[i]->filter, event))
 			wanted |= 1ull << outputs->sinks[i]->bit;
 	sd_event_source_set_enabled(outputs->work, SD_EVENT_ONESHOT);
-	return spool_add(outputs->spool, line, len, severity, wanted);
+	return spool_add(outputs->spool, event, line, len, severity, wanted);
 }
 
 void outputs_tick(struct outputs *outputs)

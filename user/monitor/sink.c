@@ -155,7 +155,9 @@ static int hand_over(struct sink *sink, const struct spool_line *line)
 	struct sink_line handed = { .position = line->position,
 				    .text = line->text,
 				    .len = line->len };
-	json_t *event = json_loadb(line->text, line->len, 0, NULL);
+	/* It may be delivered, and gone from the spool, before it is done with here. */
+	json_t *event = line->event ? json_incref((json_t *)line->event)
+				    : json_loadb(line->text, line->len, 0, NULL);
 	_cleanup_free_ char *text = NULL;
 	int r;
 
@@ -244,8 +246,8 @@ bool sink_idle(const struct sink *sink)
 	spool_queue(sink->spool, sink->bit, &queue);
 	if (sink->gone || !queue.lines)
 		return true;
-	return sink->lasting && (sink->state == SINK_CLOSED ||
-				 (sink->state == SINK_OPEN && !sink->in_flight));
+	return sink->lasting &&
+	       (sink->state == SINK_CLOSED || (sink->state == SINK_OPEN && !sink->in_flight));
 }
 
 void sink_free(struct sink *sink)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Keeps lines in a list, and moves them from there to SQLite where there is a file. What is in the
- * list is always younger than what is on disk: it is where a line waits for the next commit, and
- * where all lines wait while the disk is full.
+ * Keeps lines in a list, and writes them to SQLite where there is a file. The list has the youngest
+ * lines: those that wait for the next commit, or for room on the disk, and before them the last
+ * ones that are on the disk already, so that sinks which keep up need not read them back.
  */
 #include "spool.h"
 
@@ -19,6 +19,10 @@
 
 enum { APPLICATION_ID = 0x4b564d53 /* "KVMS" */, VERSION = 1 };
 
+/* Bytes of lines that stay in memory although they are on disk, and that have their events there.
+ */
+enum { KEPT_MAX = 512 * 1024 };
+
 static const char schema[] =
 	"CREATE TABLE sink (bit INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;"
 	"CREATE TABLE line (position INTEGER PRIMARY KEY, severity INTEGER NOT NULL,"
@@ -30,6 +34,7 @@ enum statement { INSERT, NEXT, DELIVERED, REMOVE, VICTIM, STATEMENTS };
 static const char *const statements[STATEMENTS] = {
 	[INSERT] = "INSERT INTO line VALUES (?1, ?2, ?3, ?4, ?5)",
 	[NEXT] = "SELECT position, text, size FROM line WHERE position > ?1 AND wanted & ?2"
+		 " AND position <= ?3"
 		 " ORDER BY position LIMIT 1",
 	[DELIVERED] = "UPDATE line SET wanted = wanted & ~?2 WHERE position = ?1"
 		      " RETURNING wanted, size",
@@ -42,6 +47,7 @@ struct line {
 	TAILQ_ENTRY(line) entry;
 	uint64_t position, wanted;
 	enum severity severity;
+	json_t *event; /* NULL: it is to be read from the text */
 	size_t len;
 	char text[];
 };
@@ -51,13 +57,15 @@ TAILQ_HEAD(line_list, line);
 struct delivery {
 	unsigned int bit;
 	uint64_t position;
+	size_t len; /* of a line that nobody wants any more; 0: it is to be asked */
 };
 
 struct spool {
 	sqlite3 *db; /* NULL: memory only */
 	sqlite3_stmt *statement[STATEMENTS];
 	uint64_t disk_max, disk_lines, disk_bytes;
-	uint64_t disk_last; /* highest position on disk */
+	uint64_t disk_last;  /* highest position on disk */
+	uint64_t disk_alone; /* highest position that the list does not have */
 	int error;
 	struct line_list list;
 	uint64_t list_bytes, position, held;
@@ -137,7 +145,8 @@ static int file_open(struct spool *spool, const char *path)
 	r = sql_error(sqlite3_open_v2(path, &spool->db, SQLITE_OPEN_READWRITE, NULL));
 	/* One monitor at a time: two would send everything twice, and take each other's lines. */
 	if (!r)
-		r = execute(spool, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
+		r = execute(spool, "PRAGMA page_size = 16384; PRAGMA locking_mode = EXCLUSIVE;"
+				   "PRAGMA journal_mode = WAL;"
 				   "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;"
 				   "PRAGMA wal_autocheckpoint = 256;"
 				   "BEGIN EXCLUSIVE");
@@ -167,7 +176,7 @@ static int file_load(struct spool *spool)
 			   " (SELECT ifnull(sum(1 << bit), 0) FROM sink)") < 0)
 		return -EIO;
 	spool->position = (uint64_t)number(spool, "SELECT ifnull(max(position), 0) FROM line");
-	spool->disk_last = spool->position;
+	spool->disk_last = spool->disk_alone = spool->position;
 	return 0;
 }
 
@@ -201,7 +210,27 @@ static void line_free(struct spool *spool, struct line *line)
 {
 	TAILQ_REMOVE(&spool->list, line, entry);
 	spool->list_bytes -= line->len;
+	json_decref(line->event);
 	free(line);
+}
+
+/* Lines on the disk leave the list until it has no more than so many bytes. */
+static void list_trim(struct spool *spool, uint64_t bytes)
+{
+	struct line *line;
+
+	while (spool->list_bytes > bytes && (line = TAILQ_FIRST(&spool->list)) &&
+	       line->position <= spool->disk_last) {
+		spool->disk_alone = line->position;
+		line_free(spool, line);
+	}
+}
+
+static bool all_saved(const struct spool *spool)
+{
+	const struct line *last = TAILQ_LAST(&spool->list, line_list);
+
+	return !last || last->position <= spool->disk_last;
 }
 
 void spool_close(struct spool *spool)
@@ -357,8 +386,8 @@ static bool list_evict(struct spool *spool)
 	return true;
 }
 
-int spool_add(struct spool *spool, const char *text, size_t len, enum severity severity,
-	      uint64_t wanted)
+int spool_add(struct spool *spool, const json_t *event, const char *text, size_t len,
+	      enum severity severity, uint64_t wanted)
 {
 	struct line *line;
 
@@ -373,9 +402,12 @@ int spool_add(struct spool *spool, const char *text, size_t len, enum severity s
 	*line = (struct line){
 		.position = ++spool->position, .wanted = wanted, .severity = severity, .len = len
 	};
+	if (event && spool->list_bytes < KEPT_MAX)
+		line->event = json_incref((json_t *)event);
 	memcpy(line->text, text, len);
 	TAILQ_INSERT_TAIL(&spool->list, line, entry);
 	spool->list_bytes += len;
+	list_trim(spool, SPOOL_MEMORY_MAX);
 	while (spool->list_bytes > SPOOL_MEMORY_MAX && list_evict(spool))
 		;
 	return 0;
@@ -393,11 +425,13 @@ int spool_next(struct spool *spool, unsigned int bit, uint64_t *position,
 	struct line *line;
 	int code;
 
-	if (spool->db && *position < spool->disk_last) {
+	if (spool->db && *position < spool->disk_alone) {
 		statement = bound(spool, NEXT, *position, 1ull << bit);
+		sqlite3_bind_int64(statement, 3, (int64_t)spool->disk_alone);
 		code = sqlite3_step(statement);
 		if (code == SQLITE_ROW) {
 			ret_line->position = (uint64_t)sqlite3_column_int64(statement, 0);
+			ret_line->event = NULL;
 			ret_line->text = (const char *)sqlite3_column_text(statement, 1);
 			ret_line->len = (size_t)sqlite3_column_bytes(statement, 1);
 			*position = ret_line->position;
@@ -408,19 +442,20 @@ int spool_next(struct spool *spool, unsigned int bit, uint64_t *position,
 			spool->error = sql_error(code);
 			return -ENOENT;
 		}
-		*position = spool->disk_last;
+		*position = spool->disk_alone;
 	}
 	TAILQ_FOREACH(line, &spool->list, entry)
 	if (line->position > *position && line->wanted >> bit & 1) {
 		*position = line->position;
-		*ret_line = (struct spool_line){ line->position, line->text, line->len };
+		*ret_line =
+			(struct spool_line){ line->position, line->event, line->text, line->len };
 		return 0;
 	}
 	*position = spool->position;
 	return -ENOENT;
 }
 
-static void delivery_remember(struct spool *spool, unsigned int bit, uint64_t position)
+static void delivery_remember(struct spool *spool, unsigned int bit, uint64_t position, size_t len)
 {
 	size_t max = spool->delivery_max ? spool->delivery_max * 2 : 64;
 	struct delivery *all;
@@ -433,15 +468,15 @@ static void delivery_remember(struct spool *spool, unsigned int bit, uint64_t po
 		spool->deliveries = all;
 		spool->delivery_max = max;
 	}
-	spool->deliveries[spool->delivery_count++] = (struct delivery){ bit, position };
+	spool->deliveries[spool->delivery_count++] = (struct delivery){ bit, position, len };
 }
 
 void spool_delivered(struct spool *spool, unsigned int bit, uint64_t position)
 {
 	struct line *line;
 
-	if (position <= spool->disk_last) {
-		delivery_remember(spool, bit, position);
+	if (position <= spool->disk_alone) {
+		delivery_remember(spool, bit, position, 0);
 		return;
 	}
 	TAILQ_FOREACH(line, &spool->list, entry)
@@ -449,32 +484,46 @@ void spool_delivered(struct spool *spool, unsigned int bit, uint64_t position)
 		break;
 	if (!line || !(line->wanted >> bit & 1))
 		return;
-	queue_remove(spool, 1ull << bit, line->len, false);
 	line->wanted &= ~(1ull << bit);
+	if (position <= spool->disk_last)
+		delivery_remember(spool, bit, position, line->wanted ? 0 : line->len);
+	else
+		queue_remove(spool, 1ull << bit, line->len, false);
 	if (!line->wanted)
 		line_free(spool, line);
 }
 
 /* ---- to disk ------------------------------------------------------------------------------- */
 
+/* A line that nobody wants any more. */
+static int commit_removal(struct spool *spool, uint64_t position, size_t len)
+{
+	spool->disk_lines--;
+	spool->disk_bytes -= len;
+	return run(spool, REMOVE, position, 0);
+}
+
 static int commit_delivery(struct spool *spool, const struct delivery *delivery)
 {
-	sqlite3_stmt *statement =
-		bound(spool, DELIVERED, delivery->position, 1ull << delivery->bit);
-	int code = sqlite3_step(statement), r = sql_error(code);
-	bool row = code == SQLITE_ROW;
-	uint64_t wanted = row ? (uint64_t)sqlite3_column_int64(statement, 0) : 1;
-	uint64_t size = row ? (uint64_t)sqlite3_column_int64(statement, 1) : 0;
+	sqlite3_stmt *statement;
+	uint64_t wanted, size;
+	int code, r;
+	bool row;
 
+	if (delivery->len) {
+		queue_remove(spool, 1ull << delivery->bit, delivery->len, false);
+		return commit_removal(spool, delivery->position, delivery->len);
+	}
+	statement = bound(spool, DELIVERED, delivery->position, 1ull << delivery->bit);
+	code = sqlite3_step(statement);
+	r = sql_error(code);
+	row = code == SQLITE_ROW;
+	wanted = row ? (uint64_t)sqlite3_column_int64(statement, 0) : 1;
+	size = row ? (uint64_t)sqlite3_column_int64(statement, 1) : 0;
 	sqlite3_reset(statement);
 	if (row)
 		queue_remove(spool, 1ull << delivery->bit, size, false);
-	if (!r && !wanted) {
-		r = run(spool, REMOVE, delivery->position, 0);
-		spool->disk_lines--;
-		spool->disk_bytes -= size;
-	}
-	return r;
+	return !r && !wanted ? commit_removal(spool, delivery->position, size) : r;
 }
 
 static int commit_line(struct spool *spool, const struct line *line)
@@ -509,10 +558,8 @@ static int commit_evictions(struct spool *spool)
 		wanted = (uint64_t)sqlite3_column_int64(statement, 1);
 		size = (uint64_t)sqlite3_column_int64(statement, 2);
 		sqlite3_reset(statement);
-		r = run(spool, REMOVE, position, 0);
+		r = commit_removal(spool, position, size);
 		queue_remove(spool, wanted, size, true);
-		spool->disk_lines--;
-		spool->disk_bytes -= size;
 	}
 	return r;
 }
@@ -525,7 +572,8 @@ static int commit_all(struct spool *spool)
 	for (size_t i = 0; !r && i < spool->delivery_count; i++)
 		r = commit_delivery(spool, &spool->deliveries[i]);
 	TAILQ_FOREACH(line, &spool->list, entry)
-	r = r < 0 ? r : commit_line(spool, line);
+	if (!r && line->position > spool->disk_last)
+		r = commit_line(spool, line);
 	if (!r)
 		r = commit_evictions(spool);
 	return r < 0 ? r : execute(spool, "COMMIT");
@@ -533,11 +581,16 @@ static int commit_all(struct spool *spool)
 
 int spool_commit(struct spool *spool)
 {
-	struct spool before = *spool;
+	/* If lines are to be dropped from the disk, none of them may be in the list as well. */
+	const bool full = spool->disk_bytes + spool->list_bytes > spool->disk_max;
+	struct spool before;
 	int r;
 
-	if (!spool->db || (!spool->delivery_count && TAILQ_EMPTY(&spool->list)))
+	if (!spool->db || (!spool->delivery_count && all_saved(spool)))
 		return 0;
+	if (full)
+		list_trim(spool, 0);
+	before = *spool;
 	sqlite3_reset(spool->statement[NEXT]);
 	r = commit_all(spool);
 	if (r < 0) {
@@ -553,8 +606,7 @@ int spool_commit(struct spool *spool)
 	spool->error = 0;
 	spool->delivery_count = 0;
 	spool->disk_last = spool->position;
-	while (!TAILQ_EMPTY(&spool->list))
-		line_free(spool, TAILQ_FIRST(&spool->list));
+	list_trim(spool, full ? 0 : KEPT_MAX);
 	return 0;
 }
 
@@ -573,5 +625,5 @@ void spool_counters(const struct spool *spool, struct spool_counters *ret_counte
 		.error = spool->error,
 	};
 	TAILQ_FOREACH(line, &spool->list, entry)
-	ret_counters->unsaved += spool->error != 0;
+	ret_counters->unsaved += spool->error && line->position > spool->disk_last;
 }

@@ -8,6 +8,7 @@
 
 #include "check.h"
 
+#include <jansson.h>
 #include <stddef.h>
 
 struct spool;
@@ -51,15 +52,19 @@ int spool_sinks_done(struct spool *spool);
  * start. */
 int spool_sink_remove(struct spool *spool, unsigned int bit);
 
-/* Takes a line, into memory; `wanted` is the set of bits of the sinks that it is for. -ENOMEM. */
-int spool_add(struct spool *spool, const char *text, size_t len, enum severity severity,
-	      uint64_t wanted);
+/*
+ * Takes a line, into memory; `wanted` is the set of bits of the sinks that it is for. `event` is
+ * what it says, for those who are handed it soon; NULL: they read it. -ENOMEM.
+ */
+int spool_add(struct spool *spool, const json_t *event, const char *text, size_t len,
+	      enum severity severity, uint64_t wanted);
 /* Writes to disk what was added and delivered since. On failure all stays and is tried again. */
 int spool_commit(struct spool *spool);
 
-/* A line as spool_next() finds it; `text` is valid until the next call. */
+/* A line as spool_next() finds it, valid until it is delivered, or the next call. */
 struct spool_line {
 	uint64_t position;
+	const json_t *event; /* NULL: it is to be read from the text */
 	const char *text;
 	size_t len;
 };
