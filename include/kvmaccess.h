@@ -211,6 +211,9 @@ struct ka_host_events {
  */
 int ka_host_fd(const struct ka_host *host);
 int ka_host_dispatch(struct ka_host *host, const struct ka_host_events *events, void *ctx);
+/* Of that only what was pushed and written until now, without a system call where there is nothing:
+ * for one who is about to read registers, and has seen that the descriptor is not readable. */
+int ka_host_dispatch_pushed(struct ka_host *host, const struct ka_host_events *events, void *ctx);
 
 /* ---- registers ----------------------------------------------------------------------------- */
 

@@ -158,6 +158,19 @@ Test(lifecycle, two_hundred_starts_and_stops)
 		cr_assert(seen[i].appeared <= 1 && seen[i].gone <= 1);
 }
 
+Test(lifecycle, dispatching_what_was_pushed_leaves_the_rest)
+{
+	struct pollfd fd = { .events = POLLIN };
+
+	support_host(false);
+	fd.fd = ka_host_fd(t.host);
+	support_start(&(struct tinyvm_options){ 0 });
+	assert_ok(ka_host_dispatch_pushed(t.host, &events, NULL));
+	cr_assert_eq(times_seen(t.vm.pid, false), 0);
+	cr_assert_eq(poll(&fd, 1, 0), 1);
+	dispatch_until(t.vm.pid, false, 1);
+}
+
 /* The process lives on: only KVM can tell that its VM is gone. */
 Test(lifecycle, vms_of_a_process_that_stays)
 {

@@ -318,7 +318,7 @@ static void report_lost(struct ka_host *host)
 		report_dropped(host, host->vms[i]);
 }
 
-int ka_host_dispatch(struct ka_host *host, const struct ka_host_events *events, void *ctx)
+static int dispatch(struct ka_host *host, const struct ka_host_events *events, void *ctx, bool all)
 {
 	int err, changes;
 
@@ -329,7 +329,7 @@ int ka_host_dispatch(struct ka_host *host, const struct ka_host_events *events, 
 	if (changes == -E2BIG)
 		changes = RECORDS_PER_DISPATCH;
 	err = writes_dispatch(host);
-	if (!err)
+	if (!err && all)
 		err = dispatch_ready(host);
 	announce(host);
 	if (changes > 0)
@@ -338,4 +338,14 @@ int ka_host_dispatch(struct ka_host *host, const struct ka_host_events *events, 
 		report_lost(host);
 	host->events = NULL;
 	return err ? err : changes < 0 ? changes : 0;
+}
+
+int ka_host_dispatch(struct ka_host *host, const struct ka_host_events *events, void *ctx)
+{
+	return dispatch(host, events, ctx, true);
+}
+
+int ka_host_dispatch_pushed(struct ka_host *host, const struct ka_host_events *events, void *ctx)
+{
+	return dispatch(host, events, ctx, false);
 }

@@ -21,12 +21,13 @@ struct windows {
 	struct window **window;
 	size_t count;
 	uint64_t generation;  /* of the memslots */
-	uint64_t checked_ns;  /* CLOCK_MONOTONIC */
+	uint64_t check_ns;    /* when the process is looked at again; CLOCK_MONOTONIC */
 };
 
 /*
  * Maps what can be mapped of a VM, again when its memslots have changed, and looks once a minute
- * whether the VMM still has the same there. Failures leave memory to be read otherwise.
+ * whether the VMM still has the same there, or, where it shares nothing, every ten minutes whether
+ * it does now. Failures leave memory to be read otherwise.
  */
 void windows_refresh(struct host_vm *vm, uint64_t now_ns);
 void windows_free(struct windows *windows);

@@ -29,8 +29,7 @@ static struct ka_counters host_counters(const struct health_view *view)
 	return counters;
 }
 
-static void keep_cycles(struct health *health, const struct coverage *coverage,
-			enum check_id check)
+static void keep_cycles(struct health *health, const struct coverage *coverage, enum check_id check)
 {
 	for (int state = 0; state < COVERAGE_STATES; state++)
 		health->checks_before[check][state] += coverage->cycles[state];
@@ -57,11 +56,10 @@ uint64_t health_writes_lost(const struct health *health, const struct health_vie
 
 static const char *judge(const struct health *health, const struct health_view *view, size_t ok)
 {
-	struct ka_counters counters = host_counters(view);
 	struct outputs_health outputs;
 
 	outputs_health(view->outputs, &outputs);
-	return ok < view->count || counters.ringbuf_lost > health->lost ||
+	return ok < view->count || health->changes_lost > health->changes_lost_told ||
 			       health_writes_lost(health, view) > health->writes_lost ||
 			       outputs.dropped > health->dropped || outputs.failing ||
 			       health->cycles_missed > health->missed
@@ -190,7 +188,7 @@ void health_tell(struct health *health, const struct health_view *view, const ch
 	health->total = view->count;
 	health->ok = part.ok;
 	health->blind = part.blind;
-	health->lost = host_counters(view).ringbuf_lost;
+	health->changes_lost_told = health->changes_lost;
 	health->writes_lost = health_writes_lost(health, view);
 	health->dropped = outputs.dropped;
 	health->failing = outputs.failing;

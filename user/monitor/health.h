@@ -9,13 +9,14 @@
 struct health {
 	uint64_t cycles_done, cycles_late, cycles_missed, cycles_pushed;
 	uint64_t writes_lost_before; /* of VMs that are gone */
+	uint64_t changes_lost;	     /* the ring buffer had no room for them */
 	/* Cycles by state that no guest counts any more. */
 	uint64_t checks_before[CHECKS][COVERAGE_STATES];
-	uint64_t told_mono_ns;	     /* last time */
+	uint64_t told_mono_ns; /* last time */
 	/* As last told, to notice a change. */
 	const char *state;
 	size_t total, ok, blind;
-	uint64_t lost, dropped, missed, writes_lost;
+	uint64_t changes_lost_told, dropped, missed, writes_lost;
 	unsigned int failing; /* outputs */
 };
 

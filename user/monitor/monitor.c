@@ -88,7 +88,7 @@ struct monitor {
 	struct store *store;
 	struct outputs *outputs;
 	sd_event *event;
-	sd_event_source *host_source, *timer, *writes_timer, *soon_timer;
+	sd_event_source *host_source, *writes_timer, *soon_timer;
 	const struct ka_symbols **symbols;
 	struct schedule schedule;
 	struct guest **guests;
@@ -229,6 +229,7 @@ static bool look(struct monitor *monitor, struct guest *guest)
 }
 
 static void dispatch(struct monitor *monitor);
+static void dispatch_pushed(struct monitor *monitor);
 
 static bool all_seen_once(const struct monitor *monitor)
 {
@@ -286,26 +287,27 @@ static void turn_run(struct monitor *monitor, struct turn *turn)
 static void tick(struct monitor *monitor, uint64_t now);
 
 /* One turn at a time: what else waits has its turn in between. */
-static int on_timer(sd_event_source *source, uint64_t usec, void *ctx)
+static void take_turn(struct monitor *monitor)
 {
-	struct monitor *monitor = ctx;
 	struct turn *turn;
-	uint64_t now, next;
+	uint64_t now;
 
-	(void)usec;
-	/* What was pushed until now comes before what is read now. */
-	dispatch(monitor);
+	dispatch_pushed(monitor);
 	now = monitor->dispatched_ns;
 	turn = schedule_begin(&monitor->schedule, now);
 	if (turn)
 		turn_run(monitor, turn);
 	if (now - monitor->ticked_ns >= tick_ns)
 		tick(monitor, now);
-	next = schedule_next(&monitor->schedule);
-	if (next > monitor->ticked_ns + tick_ns + tick_late_ns)
-		next = monitor->ticked_ns + tick_ns + tick_late_ns;
-	sd_event_source_set_time(source, next / NS_PER_US + 1);
-	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* When it is to be taken. */
+static uint64_t turn_ns(const struct monitor *monitor)
+{
+	uint64_t next = schedule_next(&monitor->schedule),
+		 latest = monitor->ticked_ns + tick_ns + tick_late_ns;
+
+	return next < latest ? next : latest;
 }
 
 static int guests_reserve(struct monitor *monitor)
@@ -450,8 +452,10 @@ static void on_lost(void *ctx, uint64_t key, uint64_t count)
 
 	if (guest)
 		guest->changes_lost += count;
-	else if (!key)
-		monitor->pushes_lost += count;
+	if (key)
+		return;
+	monitor->pushes_lost += count;
+	monitor->health.changes_lost += count;
 }
 
 /* Findings, baselines and policies go by who it is: all begins anew. */
@@ -548,7 +552,8 @@ static void look_again(struct monitor *monitor)
 	}
 }
 
-static void dispatch_once(struct monitor *monitor)
+static void dispatch_once(struct monitor *monitor,
+			  int (*take)(struct ka_host *, const struct ka_host_events *, void *))
 {
 	static const struct ka_host_events events = {
 		.vm_appeared = on_appeared,
@@ -560,7 +565,7 @@ static void dispatch_once(struct monitor *monitor)
 		.tracking_stopped = on_stopped,
 		.writes_lost = on_lost_writes,
 	};
-	int r = ka_host_dispatch(monitor->host, &events, monitor);
+	int r = take(monitor->host, &events, monitor);
 
 	if (r < 0)
 		log_debug("dispatch: %s", strerror(-r));
@@ -579,10 +584,21 @@ static void dispatch_once(struct monitor *monitor)
 
 static void dispatch(struct monitor *monitor)
 {
-	dispatch_once(monitor);
+	dispatch_once(monitor, ka_host_dispatch);
 	/* A guest wants another look, once more was read. */
 	if (monitor->look_now)
-		dispatch_once(monitor);
+		dispatch_once(monitor, ka_host_dispatch);
+}
+
+/* What was pushed until now comes before what is read now. */
+static void dispatch_pushed(struct monitor *monitor)
+{
+	const bool more = sd_event_source_get_pending(monitor->host_source) > 0;
+
+	if (!more)
+		dispatch_once(monitor, ka_host_dispatch_pushed);
+	if (more || monitor->look_now)
+		dispatch(monitor);
 }
 
 /* Guests whose baseline does not wait for their turns. */
@@ -1023,10 +1039,6 @@ static int loop_open(struct monitor *monitor)
 	if (r >= 0)
 		r = sd_event_add_io(monitor->event, &monitor->host_source,
 				    ka_host_fd(monitor->host), EPOLLIN, on_host, monitor);
-	/* Not before the timer: a guest that never stops pushing would starve them. */
-	if (r >= 0)
-		r = sd_event_add_time(monitor->event, &monitor->timer, CLOCK_MONOTONIC, 0,
-				      TIMER_ACCURACY_US, on_timer, monitor);
 	if (r >= 0)
 		r = sd_event_add_time(monitor->event, &monitor->writes_timer, CLOCK_MONOTONIC, 0,
 				      TIMER_ACCURACY_US, on_writes_timer, monitor);
@@ -1050,12 +1062,26 @@ static void loop_end(struct monitor *monitor)
 	tell_health(monitor, "stopping");
 	kept_save(&monitor->kept, monitor->guests, monitor->count);
 	monitor->host_source = sd_event_source_disable_unref(monitor->host_source);
-	monitor->timer = sd_event_source_disable_unref(monitor->timer);
 	monitor->soon_timer = sd_event_source_disable_unref(monitor->soon_timer);
 	if (!outputs_drain(monitor->outputs, DRAIN_MS) && monitor->status != MONITOR_FAILURE) {
 		log_error("the last events are lost: nobody takes them");
 		monitor->status = monitor->status ? monitor->status : MONITOR_FAILURE;
 	}
+}
+
+/*
+ * Something that happened, or a turn. A guest that never stops pushing must not starve turns, so
+ * that one is looked for after each event. The wait itself is the timer, which saves two system
+ * calls a turn.
+ */
+static int loop_step(struct monitor *monitor)
+{
+	uint64_t now = clock_mono(), due = turn_ns(monitor);
+	int r = sd_event_run(monitor->event, due > now ? (due - now) / NS_PER_US + 1 : 0);
+
+	if (r >= 0 && !monitor->stopping && turn_ns(monitor) <= clock_mono())
+		take_turn(monitor);
+	return r;
 }
 
 static void loop_run(struct monitor *monitor)
@@ -1070,7 +1096,7 @@ static void loop_run(struct monitor *monitor)
 	sd_notify(0, "READY=1\nSTATUS=Watching");
 	dispatch(monitor);
 	while (!monitor->stopping && r >= 0)
-		r = sd_event_run(monitor->event, UINT64_MAX);
+		r = loop_step(monitor);
 	if (r < 0) {
 		log_error("event loop: %s", strerror(-r));
 		monitor->status = MONITOR_FAILURE;
@@ -1089,7 +1115,6 @@ static void monitor_deinit(struct monitor *monitor)
 	schedule_deinit(&monitor->schedule);
 	free(monitor->pending);
 	sd_event_source_disable_unref(monitor->host_source);
-	sd_event_source_disable_unref(monitor->timer);
 	sd_event_source_disable_unref(monitor->writes_timer);
 	sd_event_source_disable_unref(monitor->soon_timer);
 	ka_host_close(monitor->host);

@@ -140,6 +140,7 @@ static const int allowed[] = {
 	SCMP_SYS(epoll_ctl),
 	SCMP_SYS(epoll_wait),
 	SCMP_SYS(epoll_pwait),
+	SCMP_SYS(epoll_pwait2),
 	/* files */
 	SCMP_SYS(open),
 	SCMP_SYS(openat),
