@@ -868,7 +868,12 @@ int ka_tasks_read(struct ka_vm *vm, const struct ka_kernel *kernel,
 
 /* ---- eBPF ----------------------------------------------------------------------------------- */
 
-enum { KA_BPF_NAME_MAX = 16, KA_BPF_TAG_BYTES = 8, KA_BPF_PROGRAMS_MAX = 8192 };
+enum {
+	KA_BPF_NAME_MAX = 16,
+	KA_BPF_TAG_BYTES = 8,
+	KA_BPF_TARGET_MAX = 64,
+	KA_BPF_PROGRAMS_MAX = 8192,
+};
 
 enum ka_bpf_view {
 	KA_BPF_NUMBERED = 1u << 0, /* has an identifier, by which bpftool(8) finds it */
@@ -892,6 +897,12 @@ struct ka_bpf_program {
 	uint8_t tag[KA_BPF_TAG_BYTES];
 	char name[KA_BPF_NAME_MAX];     /* the guest's bytes: escape them */
 	uint32_t views;                 /* enum ka_bpf_view: which of them have it */
+	uint32_t link;                  /* enum bpf_link_type, of one that runs it; with KA_BPF_LINKED */
+	/*
+	 * The function, tracepoint or network device that it is attached to; "": none, or not known.
+	 * The guest's bytes.
+	 */
+	char target[KA_BPF_TARGET_MAX];
 };
 
 /* As struct ka_module_layout. */
@@ -910,6 +921,8 @@ int ka_bpf_uses(struct ka_vm *vm, const struct ka_kernel *kernel, const struct k
 		const struct ka_bpf_program *program, uint32_t *ret_uses);
 /* "kprobe", "tracing", …; "unknown". */
 const char *ka_bpf_type_name(uint32_t type);
+/* "tracing", "xdp", …; "unknown". */
+const char *ka_bpf_link_name(uint32_t link);
 
 /* ---- code of the kernel ---------------------------------------------------------------------- */
 

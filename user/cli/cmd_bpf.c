@@ -9,15 +9,16 @@
 static const struct argp bpf_argp = {
 	.args_doc = "VM",
 	.doc = "Lists the eBPF programs of the guest, from its kernel's own records. HIDDEN FROM says "
-	       "'ids' where one that runs has no identifier. CALLS names helpers with which it changes "
-	       "memory of processes or results of kernel functions.",
+	       "'ids' where one that runs has no identifier. LINK is the kind of link that runs it, TARGET "
+	       "the function, tracepoint or network device that it is attached to. CALLS names helpers "
+	       "with which it changes memory of processes or results of kernel functions.",
 };
 
 static const struct layout bpf_layout[] = {
 	{.kind = LAYOUT_TABLE, .key = "programs", .columns = (const struct column[]){
 		{"id", "ID", 0}, {"type", "TYPE", 0}, {"name", "NAME", 0}, {"tag", "TAG", 0},
-		{"uid", "UID", 0}, {"loaded_s", "LOADED", 0}, {"linked", "LINKED", 0},
-		{"calls", "CALLS", 0}, {"hidden_from", "HIDDEN FROM", 0}, {0}}},
+		{"uid", "UID", 0}, {"loaded_s", "LOADED", 0}, {"link", "LINK", 0},
+		{"target", "TARGET", 0}, {"calls", "CALLS", 0}, {"hidden_from", "HIDDEN FROM", 0}, {0}}},
 	{0},
 };
 
@@ -33,6 +34,8 @@ static json_t *tag_json(const struct ka_bpf_program *program)
 static json_t *program_json(const struct ka_bpf_program *program, uint32_t uses)
 {
 	json_t *calls = json_array(), *hidden = json_array();
+	bool linked = program->views & KA_BPF_LINKED;
+	json_t *json;
 
 	if (uses & KA_BPF_WRITES_USER)
 		json_array_append_new(calls, json_string("bpf_probe_write_user"));
@@ -40,14 +43,19 @@ static json_t *program_json(const struct ka_bpf_program *program, uint32_t uses)
 		json_array_append_new(calls, json_string("bpf_override_return"));
 	if (!(program->views & KA_BPF_NUMBERED) && program->references)
 		json_array_append_new(hidden, json_string("ids"));
-	return json_pack("{s:I, s:s, s:I, s:o, s:o, s:I, s:I, s:I, s:b, s:o, s:o, s:o}",
+	json = json_pack("{s:I, s:s, s:I, s:o, s:o, s:I, s:I, s:I, s:b, s:o, s:o, s:o}",
 			 "id", (json_int_t)program->id, "type", ka_bpf_type_name(program->type),
 			 "attach_type", (json_int_t)program->attach_type,
 			 "name", output_guest_text(program->name), "tag", tag_json(program),
 			 "uid", (json_int_t)program->uid, "instructions", (json_int_t)program->insns,
 			 "loaded_s", (json_int_t)(program->loaded_ns / 1000000000),
-			 "linked", !!(program->views & KA_BPF_LINKED), "calls", calls,
+			 "linked", linked, "calls", calls,
 			 "program", output_hex(program->gva), "hidden_from", hidden);
+	if (linked)
+		json_object_set_new(json, "link", json_string(ka_bpf_link_name(program->link)));
+	if (program->target[0])
+		json_object_set_new(json, "target", output_guest_text(program->target));
+	return json;
 }
 
 static int find_layout(struct cli *cli, const struct ka_kernel *kernel,

@@ -46,6 +46,8 @@ struct audit_change {
 	const char *type;
 	uint32_t id, uid;
 	char tag[2 * KA_BPF_TAG_BYTES + 1];
+	const char *link; /* of which kind; NULL: no link runs it */
+	char target[KA_BPF_TARGET_MAX];
 };
 
 /* What one look found; beyond AUDIT_DIFFERENCES_MAX it is counted only. */

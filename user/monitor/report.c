@@ -199,6 +199,10 @@ static void report_program(const struct guest *guest, const struct audit_change 
 	program = json_pack("{s:I, s:o, s:s, s:s, s:I}", "id", (json_int_t)change->id, "name",
 			    event_string(change->name), "type", change->type, "tag", change->tag,
 			    "uid", (json_int_t)change->uid);
+	if (change->link)
+		set(program, "link", json_string(change->link));
+	if (change->target[0])
+		set(program, "target", event_string(change->target));
 	set(event, "program", program);
 	emit(guest, event);
 }

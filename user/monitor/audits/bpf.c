@@ -53,7 +53,8 @@ static int bpf_prepare(const struct audit_view *view, void **ret_state)
 static struct difference *add(struct audit_result *result, const struct ka_bpf_program *program,
 			      const char *problem)
 {
-	struct difference *difference = audit_add(result, CHECK_BPF, OBJECT_BPF_PROGRAM, program->gva);
+	struct difference *difference =
+		audit_add(result, CHECK_BPF, OBJECT_BPF_PROGRAM, program->gva);
 	char name[40];
 
 	if (!difference)
@@ -123,8 +124,20 @@ static bool add_change(struct audit_result *result, const struct ka_bpf_program 
 	change->type = ka_bpf_type_name(program->type);
 	change->id = program->id;
 	change->uid = program->uid;
+	change->link = program->views & KA_BPF_LINKED ? ka_bpf_link_name(program->link) : NULL;
+	text_clean(change->target, sizeof(change->target), program->target);
 	text_bytes(change->tag, program->tag, sizeof(program->tag));
 	return true;
+}
+
+/* Its link ends before a program does, and is told with its end. */
+static void keep_link(struct ka_bpf_program *program, const struct ka_bpf_program *before)
+{
+	if (program->views & KA_BPF_LINKED || !(before->views & KA_BPF_LINKED))
+		return;
+	program->views |= KA_BPF_LINKED;
+	program->link = before->link;
+	memcpy(program->target, before->target, sizeof(program->target));
 }
 
 /* What cannot be read is being unloaded, and what cannot be told now is as if not seen: the next
@@ -136,6 +149,8 @@ static const struct known *learn(struct bpf *bpf, const struct audit_view *view,
 	struct known *now = &bpf->now[bpf->now_count];
 
 	*now = (struct known){ .program = *program, .uses = known ? known->uses : 0 };
+	if (known)
+		keep_link(&now->program, &known->program);
 	if (!known && ka_bpf_uses(view->vm, view->kernel, bpf->layout, program, &now->uses))
 		return NULL;
 	if (!known && bpf->counted && !add_change(result, program, true))
