@@ -13,7 +13,13 @@
 	((void)(kernel), snprintf(buf, size, "0x%llx", (unsigned long long)(gva)))
 #define ka_kernel_symbol_end(kernel, gva, end) ((void)(kernel), *(end) = (gva) + 0x100, 0)
 #define references_rodata(references, reference) ((void)(references), (void)(reference), NULL)
+#undef ka_translate
+#define ka_translate(vm, paging, gva, translation)                                                 \
+	((void)(vm), (void)(paging), *(translation) = (struct ka_translation){ .rights = rights }, \
+	 (void)(gva), 0)
+static uint32_t rights;
 #include "monitor/audits/rodata.c"
+#include "monitor/audits/rodata_init.c"
 
 enum { SLIDE = 0x1a400000, FLIPS = 200, MAX = 4 };
 
@@ -197,4 +203,84 @@ Test(tofu, a_range_outside_of_the_image_is_none)
 	audit_symbol("__start_rodata", MEMORY + 0x1000);
 	audit_symbol("__start_ro_after_init", MEMORY);
 	cr_assert_eq(audit_rodata.prepare(&audit_guest_view, &other), -ENODATA);
+}
+
+/* ---- what is read-only once the kernel is up ------------------------------------------------ */
+
+static void begin_init(void)
+{
+	audit_guest_make();
+	rights = 0;
+	audit_symbol("__start_rodata", MEMORY + 0x1000);
+	audit_symbol("__start_ro_after_init", MEMORY + 0x9010);
+	audit_symbol("__end_ro_after_init", MEMORY + 0xc020);
+	for (uint64_t at = 0x9010; at < 0xc020; at += 8)
+		audit_word(MEMORY + at, IMAGE + at);
+	cr_assert_eq(audit_rodata.prepare(&audit_guest_view, &state), 0);
+}
+
+TestSuite(init, .init = begin_init, .fini = finish);
+
+Test(init, word_that_is_another_one_is_told_until_it_is_undone)
+{
+	const uint64_t at[] = { 0x9010, 0xaff8, 0xb000, 0xc018 };
+
+	cr_assert_eq(looked(), 0);
+	for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
+		audit_word(MEMORY + at[i], IMAGE + 0x123456);
+		cr_assert_eq(looked(), 1);
+		cr_expect_eq(result.differences[0].gva, MEMORY + at[i]);
+		cr_expect_str_eq(result.differences[0].what, "leads to 0xffffffff81123456");
+		cr_expect_eq(result.differences[0].target, IMAGE + 0x123456);
+		cr_assert_eq(looked(), 1);
+		audit_word(MEMORY + at[i], IMAGE + at[i]);
+		cr_assert_eq(looked(), 0);
+	}
+}
+
+Test(init, what_is_no_pointer_is_told_by_its_bytes)
+{
+	audit_word(MEMORY + 0xa000, 1);
+	cr_assert_eq(looked(), 0);
+	audit_word(MEMORY + 0xa000, 2);
+	cr_assert_eq(looked(), 1);
+	cr_expect_str_eq(result.differences[0].what, "is not what it was at first sight");
+	cr_expect_str_eq(result.differences[0].observed_text, "0200000000000000");
+}
+
+Test(init, what_the_kernel_can_still_write_is_not_kept)
+{
+	rights = KA_RIGHT_WRITE;
+	cr_assert_eq(looked(), 0);
+	audit_word(MEMORY + 0xa000, 1);
+	cr_assert_eq(looked(), 0);
+	rights = 0;
+	cr_assert_eq(looked(), 0);
+	audit_word(MEMORY + 0xa000, 2);
+	cr_assert_eq(looked(), 1);
+}
+
+Test(init, what_lies_around_it_is_not_looked_at)
+{
+	cr_assert_eq(looked(), 0);
+	audit_word(MEMORY + 0xc020, 1);
+	cr_assert_eq(looked(), 0);
+}
+
+Test(init, more_changes_than_are_told_are_bounded)
+{
+	cr_assert_eq(looked(), 0);
+	memset(audit_guest.memory + 0x9010, 0, 0x3010);
+	cr_assert_eq(looked(), SPOTS_MAX);
+}
+
+Test(init, range_that_is_none_is_not_looked_at)
+{
+	void *other;
+
+	audit_guest.symbols_count--;
+	audit_symbol("__end_ro_after_init", MEMORY + 0x9000);
+	cr_assert_eq(audit_rodata.prepare(&audit_guest_view, &other), 0);
+	cr_assert_null(((struct rodata *)other)->init);
+	audit_rodata.release(other);
 }

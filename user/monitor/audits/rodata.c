@@ -4,7 +4,8 @@
  * once a kernel is up it has no reason to change a byte of it. Where there is no reference, against
  * hashes of what stood there at first sight.
  */
-#include "../audit.h"
+#include "rodata.h"
+
 #include "../reference.h"
 #include "../text.h"
 
@@ -19,7 +20,7 @@ enum {
 	PARTS = 8, /* in a look */
 	RODATA_MAX = 64 << 20,
 	GRAIN_BYTES = 1024, /* that a hash is of */
-	WORD_BYTES = 8,
+	WORD_BYTES = RODATA_WORD_BYTES,
 	SPOTS_MAX = 32, /* more of them tell no more */
 	TABLES = 3,
 };
@@ -42,7 +43,8 @@ struct rodata {
 	struct {
 		uint64_t start, end; /* the same: this kernel has it not */
 	} tables[TABLES];
-	bool passed; /* all of it was looked at */
+	bool passed;		  /* all of it was looked at */
+	struct rodata_init *init; /* what is read-only once the kernel is up; NULL: not known */
 	uint64_t *hashes;
 	uint8_t key[crypto_shorthash_KEYBYTES];
 	struct spot spots[SPOTS_MAX];
@@ -54,12 +56,14 @@ static void rodata_release(void *state)
 {
 	struct rodata *rodata = state;
 
-	if (rodata)
-		free(rodata->hashes);
+	if (!rodata)
+		return;
+	rodata_init_release(rodata->init);
+	free(rodata->hashes);
 	free(rodata);
 }
 
-/* Where it lies; what the kernel writes while it starts (ro_after_init) is no part of it. */
+/* Where it lies, but for what the kernel writes while it starts (ro_after_init). */
 static int find_range(const struct audit_view *view, struct rodata *rodata)
 {
 	const struct ka_kernel *kernel = view->kernel;
@@ -113,6 +117,8 @@ static int rodata_prepare(const struct audit_view *view, void **ret_state)
 		err = rodata->hashes ? 0 : -ENOMEM;
 		crypto_shorthash_keygen(rodata->key);
 	}
+	if (!err && rodata_init_prepare(view, &rodata->init) == -ENOMEM)
+		err = -ENOMEM;
 	if (err) {
 		rodata_release(rodata);
 		return err;
@@ -125,9 +131,9 @@ static int rodata_prepare(const struct audit_view *view, void **ret_state)
 
 /* ---- what differs --------------------------------------------------------------------------- */
 
-static void add_spot(struct rodata *rodata, uint64_t gva, const uint8_t *expected,
-		     const uint8_t *observed)
+static void add_spot(void *ctx, uint64_t gva, const uint8_t *expected, const uint8_t *observed)
 {
+	struct rodata *rodata = ctx;
 	struct spot *spot = &rodata->spots[rodata->count];
 
 	for (size_t i = 0; i < rodata->count; i++)
@@ -233,9 +239,12 @@ static int compare_again(struct rodata *rodata, const struct audit_view *view)
 	memcpy(before, rodata->spots, sizeof(before));
 	rodata->count = 0;
 	for (size_t i = 0; !err && i < count; i++)
-		err = compare(rodata, view, before[i].gva,
-			      rodata->end - before[i].gva < len ? rodata->end
-								: before[i].gva + len);
+		err = rodata_init_has(rodata->init, before[i].gva)
+			      ? rodata_init_again(rodata->init, view, before[i].gva, add_spot,
+						  rodata)
+			      : compare(rodata, view, before[i].gva,
+					rodata->end - before[i].gva < len ? rodata->end
+									  : before[i].gva + len);
 	return err;
 }
 
@@ -256,7 +265,7 @@ static int compare_next(struct rodata *rodata, const struct audit_view *view)
 
 /* Pointers into the image are told by name. */
 static void tell_word(const struct ka_kernel *kernel, const struct spot *spot,
-		      struct difference *difference)
+		      const char *otherwise, struct difference *difference)
 {
 	uint64_t was, is;
 
@@ -274,7 +283,7 @@ static void tell_word(const struct ka_kernel *kernel, const struct spot *spot,
 	}
 	text_bytes(difference->expected_text, spot->expected, WORD_BYTES);
 	text_bytes(difference->observed_text, spot->observed, WORD_BYTES);
-	snprintf(difference->what, sizeof(difference->what), "is not what its vendor built");
+	snprintf(difference->what, sizeof(difference->what), "is not what %s", otherwise);
 }
 
 static void tell(const struct rodata *rodata, const struct audit_view *view,
@@ -288,8 +297,11 @@ static void tell(const struct rodata *rodata, const struct audit_view *view,
 	difference->gva = spot->gva;
 	difference->problem = "changed";
 	audit_symbol_text(view->kernel, spot->gva, difference->name, sizeof(difference->name));
-	if (rodata->vendor) {
-		tell_word(view->kernel, spot, difference);
+	if (rodata_init_has(rodata->init, spot->gva) || rodata->vendor) {
+		tell_word(view->kernel, spot,
+			  rodata_init_has(rodata->init, spot->gva) ? "it was at first sight"
+								   : "its vendor built",
+			  difference);
 		return;
 	}
 	snprintf(difference->what, sizeof(difference->what),
@@ -305,6 +317,8 @@ static int rodata_look(void *state, const struct audit_view *view, struct audit_
 
 	for (int i = 0; !err && i < PARTS; i++)
 		err = compare_next(rodata, view);
+	if (!err && rodata->init)
+		err = rodata_init_look(rodata->init, view, add_spot, rodata);
 	if (err)
 		return err;
 	for (size_t i = 0; i < rodata->count; i++)
