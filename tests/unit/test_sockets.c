@@ -221,6 +221,22 @@ Test(sockets, connection_of_a_namespace_with_a_table_of_its_own_is_silent)
 	settled(0);
 }
 
+Test(sockets, connections_of_two_namespaces_are_each_looked_for_in_its_own)
+{
+	audit_word(OTHER_NET + 0xa8, MEMORY + 0x1900);
+	audit_word(MEMORY + 0x1900, MEMORY + 0x1940);
+	audit_word(MEMORY + 0x1908, 0);
+	socket_put(1, OTHER_NET, ESTABLISHED, 4444, 0x77);
+	chain_put(MEMORY + 0x1940, 1, NODE);
+	socket_put(3, NET, ESTABLISHED, 4445, 0x77);
+	chain_put(MEMORY + INET_CONNECTIONS + BUCKET, 3, NODE);
+	/* In the chain of the other namespace. */
+	socket_put(5, NET, ESTABLISHED, 4446, 0x77);
+	chain_put(MEMORY + 0x1940, 5, NODE);
+	settled(1);
+	cr_expect_str_eq(result.differences[0].name, "tcp 4446");
+}
+
 Test(sockets, one_that_is_another_meanwhile_is_no_suspect)
 {
 	socket_put(1, NET, ESTABLISHED, 4444, 0x77);

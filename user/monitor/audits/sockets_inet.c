@@ -20,7 +20,8 @@ enum {
 	BUCKETS_MAX = 1 << 16, /* as the kernel has it for all but connections */
 	BUCKET_BYTES_MAX = 256,
 	LISTENERS_MAX = 4096,
-	SPACES_MAX = 1024, /* network namespaces */
+	CONNECTIONS_MAX = 4096, /* that a look takes: each costs a walk */
+	SPACES_MAX = 1024,	/* network namespaces */
 	CHUNK_BYTES = 4096,
 	CHUNK_STEPS = 16, /* that reading one takes from those of a look */
 	ESTABLISHED = 1,  /* TCP_ESTABLISHED, TCP_LISTEN */
@@ -50,9 +51,18 @@ struct sockets_inet {
 	size_t listening_count;
 };
 
+/* The connections of a network namespace. */
+struct connections {
+	uint64_t net, table;
+	uint32_t mask;
+	bool known;
+};
+
 struct inet_look {
 	struct sockets_look *all;
 	struct sockets_inet *inet;
+	struct connections *last; /* most sockets are in the same namespace */
+	unsigned int *connections;
 };
 
 /* What of a socket may change. */
@@ -348,25 +358,38 @@ static int read_listening(const struct inet_look *look)
 	return err;
 }
 
+static int read_connections(const struct inet_look *look, uint64_t net)
+{
+	const struct sockets_inet *inet = look->inet;
+	struct connections *last = look->last;
+	uint64_t hashinfo = inet->tcp;
+	int err = 0;
+
+	if (last->known && last->net == net)
+		return 0;
+	last->known = false;
+	if (inet->hashinfo.size)
+		err = records_read_word(look->all->view, net + inet->hashinfo.offset, &hashinfo);
+	if (!err)
+		err = read_table(look, hashinfo, &inet->connections, &inet->connections_mask,
+				 &last->table, &last->mask);
+	last->net = net;
+	last->known = !err;
+	return err;
+}
+
 /* 1: its network namespace has it among the connections. */
 static int is_connection(const struct inet_look *look, const struct inet_socket *socket)
 {
 	const struct sockets_inet *inet = look->inet;
-	uint64_t hashinfo = inet->tcp, table;
-	uint32_t mask;
-	int err = 0;
+	uint64_t at;
+	int err = read_connections(look, socket->net);
 
-	if (inet->hashinfo.size)
-		err = records_read_word(look->all->view, socket->net + inet->hashinfo.offset,
-					&hashinfo);
-	if (!err)
-		err = read_table(look, hashinfo, &inet->connections, &inet->connections_mask,
-				 &table, &mask);
-	return err ? err
-		   : chain_has(look,
-			       table + (uint64_t)(socket->hash & mask) * inet->connection_bytes +
-				       inet->connection_chain.offset,
-			       socket->gva);
+	if (err)
+		return err;
+	at = look->last->table +
+	     (uint64_t)(socket->hash & look->last->mask) * inet->connection_bytes;
+	return chain_has(look, at + inet->connection_chain.offset, socket->gva);
 }
 
 /* A socket that is about to be, or is no more, connected has another state. */
@@ -385,7 +408,7 @@ static int look_at_owner(const struct inet_look *look, void *ctx, uint64_t link)
 			return 0;
 		return note_missing(look, &socket, SOCKET_LISTENS);
 	}
-	if (socket.state != ESTABLISHED)
+	if (socket.state != ESTABLISHED || ++*look->connections > CONNECTIONS_MAX)
 		return 0;
 	r = is_connection(look, &socket);
 	return r ? r < 0 ? r : 0 : note_missing(look, &socket, SOCKET_CONNECTED);
@@ -499,7 +522,9 @@ static int look_at_spaces(const struct inet_look *look)
 
 int sockets_inet_look(struct sockets_look *all, struct sockets_inet *inet)
 {
-	const struct inet_look look = { .all = all, .inet = inet };
+	struct connections last = {};
+	unsigned int connections = 0;
+	const struct inet_look look = { all, inet, &last, &connections };
 	int err = 0, udp_err = 0;
 
 	all->steps = 0;
@@ -510,7 +535,7 @@ int sockets_inet_look(struct sockets_look *all, struct sockets_inet *inet)
 		udp_err = look_at_udp(&look, inet->udp);
 	if ((!err || err == -ENOSPC) && !udp_err && inet->spaces && inet->udp)
 		udp_err = look_at_spaces(&look);
-	if (err == -ENOSPC || udp_err == -ENOSPC)
+	if (err == -ENOSPC || udp_err == -ENOSPC || connections > CONNECTIONS_MAX)
 		all->gap = "there are more TCP or UDP sockets than one look takes";
 	else if (!inet->tcp)
 		all->gap = "the guest's kernel does not tell where its TCP sockets are";
