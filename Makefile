@@ -33,7 +33,7 @@ DEPFLAGS = -MMD -MP
 BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -Wall -Wextra -Werror \
 	      -Wno-unused-parameter -ffile-prefix-map=$(CURDIR)=. -Iinclude -I.
 
-ACCESS_LIBS := -lbpf -lelf -llzma -lzstd -llz4 -lz -lexpat
+ACCESS_LIBS := -lbpf -lelf -llzma -lzstd -llz4 -lz -lexpat -lZydis
 MONITOR_LIBS := -lsystemd -ljansson -lsqlite3 -lsodium -lzstd -lcyaml -lyaml -lcurl -lrdkafka -lseccomp
 CLI_LIBS := -lncursesw -ltinfo
 RPATH := -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib'

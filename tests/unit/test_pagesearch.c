@@ -42,7 +42,7 @@ static void setup(void)
 	host_vm = (struct host_vm){ .memslots = slots, .memslot_count = 1 };
 	host = (struct ka_host){ .batch = &batch };
 	vm = (struct ka_vm){ .host = &host, .vm = &host_vm };
-	vm.info.pid = getpid();
+	host_vm.info.pid = vm.info.pid = getpid();
 	answer = -ENODATA;
 	found_count = 0;
 }

@@ -55,7 +55,7 @@ static void setup(void)
 	host_vm = (struct host_vm){ .memslots = &slot, .memslot_count = 1 };
 	host = (struct ka_host){ .batch = &batch };
 	vm = (struct ka_vm){ .host = &host, .vm = &host_vm };
-	vm.info.pid = getpid();
+	host_vm.info.pid = vm.info.pid = getpid();
 	registers = (struct ka_registers){ .flags = KA_REGISTERS_NO_VMCS,
 					   .cr0 = 0x80010033,
 					   .cr4 = 0x20,

@@ -16,7 +16,7 @@ struct insn {
 	bool repeated;	   /* has an F3 prefix */
 };
 
-/* False: no instruction, or it does not end within `len`. Not every one that ends is valid. */
+/* False: no instruction, or it does not end within `len`. */
 bool insn_decode(const uint8_t *bytes, size_t len, bool is_64bit, struct insn *ret_insn);
 
 /* CALL, JMP or Jcc to an address of 1 or 4 bytes relative to the next instruction. */
