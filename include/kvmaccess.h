@@ -1168,7 +1168,8 @@ int ka_module_text_create(const struct ka_text *kernel, const struct ka_module_i
 int ka_module_rodata_create(const struct ka_text *kernel, const struct ka_module_image *image,
 			    const struct ka_module_place *place, uint64_t slide,
 			    ka_module_resolve resolve, void *ctx, struct ka_text **ret_text);
-/* Of them those which nobody has a reason to write to, by `index` from 0: GVAs. -ENOENT: no more. */
+/* Of them those which nobody has a reason to write to, by `index` from 0: GVAs. Left out are words that
+ * lead to what is gone once the module runs. -ENOENT: no more. */
 int ka_module_rodata_part(const struct ka_module_image *image, const struct ka_module_place *place,
 			  size_t index, uint64_t *ret_start, uint64_t *ret_end);
 

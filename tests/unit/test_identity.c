@@ -548,6 +548,7 @@ Test(identity, proxmox_whose_cluster_hangs_has_its_name, .timeout = 30)
 		info = identify(7);
 		cr_expect_str_eq(info.name, "mail");
 		cr_expect_str_eq(info.labels, "");
+		cr_expect_lt(identity_rank(&info), IDENTITY_SURE, "it is asked again");
 	}
 	umount2(in_tree("root/etc/pve"), MNT_DETACH);
 	close(fd);
@@ -557,6 +558,7 @@ Test(identity, proxmox_whose_cluster_hangs_has_its_name, .timeout = 30)
 		info = identify(7);
 	}
 	cr_expect_str_eq(info.labels, "tags=;prod;\n");
+	cr_expect_eq(identity_rank(&info), IDENTITY_SURE);
 }
 
 Test(identity, only_whole_tags)

@@ -60,6 +60,18 @@ Test(insn, mode_decides_what_bytes_mean)
 	cr_expect_eq(insn.length, 2);
 }
 
+/* Whoever asks where a branch leads reads 4 bytes there, which may be the last ones. */
+Test(insn, no_branch_has_16_bits)
+{
+	static const uint8_t call[] = { 0x66, 0xe8, 1, 2, 3, 4 };
+	struct insn insn;
+
+	cr_expect_not(insn_decode(call, 4, false, &insn));
+	cr_expect_not(insn_decode(call, 6, false, &insn));
+	cr_assert(insn_decode(call, 6, true, &insn));
+	cr_expect_eq(insn.imm_size, 4);
+}
+
 Test(insn, relative_parts_are_found)
 {
 	static const uint8_t load[] = { 0x48, 0x8b, 0x05, 1, 2, 3, 4 };

@@ -222,6 +222,40 @@ Test(module_text, read_only_data_lead_where_the_module_lies)
 	unload();
 }
 
+static int resolve_any(void *ctx, const char *name, uint64_t *ret_gva)
+{
+	(void)ctx, (void)name;
+	*ret_gva = 0xffffffffc1000000;
+	return 0;
+}
+
+/* What led to code that only starts the module leads somewhere else in each guest. */
+static void words_that_lead_nowhere_are_left_out(const char *version, unsigned int words)
+{
+	uint64_t from, to, before = 0, gone = 0;
+	struct ka_text *rodata;
+
+	load(version, "net/dummy", false);
+	ka_module_image_free(image);
+	cr_assert_eq(ka_module_image_load(file_of(version, "ata/libata"), &image), 0);
+	cr_assert_eq(ka_module_rodata_create(kernel, image, &place, SLIDE, resolve_any, NULL,
+					     &rodata),
+		     0);
+	for (size_t i = 0; !ka_module_rodata_part(image, &place, i, &from, &to); i++) {
+		cr_expect(from < to);
+		gone += i && from - before == 8;
+		before = to;
+	}
+	cr_expect_eq(gone, words, "%lu", (unsigned long)gone);
+	ka_text_free(rodata);
+	unload();
+}
+
+Test(module_text, words_that_lead_nowhere_are_left_out)
+{
+	words_that_lead_nowhere_are_left_out("6.12", 1);
+}
+
 Test(module_text, another_size_or_an_unknown_symbol_is_refused)
 {
 	struct ka_text *other;

@@ -93,6 +93,13 @@ struct ka_host {
 	void *events_ctx;
 };
 
+/* Many VMs that were started together are looked at one after the other: of a period a part of its last
+ * quarter, by process. */
+static inline uint64_t host_spread_ns(const struct host_vm *vm, uint64_t period_ns)
+{
+	return period_ns - period_ns / 4 * ((uint64_t)vm->info.pid % 64) / 64;
+}
+
 enum ka_vendor host_vendor(void);
 /* Whether the kernel, or a module of it, has a type or function: BTF_KIND_*. */
 bool host_kernel_has(const char *module, const char *name, unsigned int kind);

@@ -225,24 +225,26 @@ static bool is_waited_for(_Atomic(struct errand *) *left_behind)
 	return false;
 }
 
-static void ask_proxmox(const char *root, const char *vmid, struct ka_vm_info *info)
+/* False: it did not answer in time, or was not asked. */
+static bool ask_proxmox(const char *root, const char *vmid, struct ka_vm_info *info)
 {
 	static _Atomic(struct errand *) left_behind;
 	struct proxmox *proxmox;
 
 	if (is_waited_for(&left_behind))
-		return;
+		return false;
 	proxmox = proxmox_new(root, vmid);
 	if (!proxmox)
-		return;
+		return false;
 	if (!errand_start(&proxmox->errand, read_proxmox, free_proxmox) &&
 	    !errand_wait(&proxmox->errand, PROXMOX_MS)) {
 		atomic_store(&left_behind, &proxmox->errand);
-		return;
+		return false;
 	}
 	if (proxmox->bytes)
 		labels_add_proxmox(info->labels, proxmox->bytes, proxmox->len);
 	errand_put(&proxmox->errand);
+	return true;
 }
 
 static void take_cmdline(const struct cmdline_facts *facts, pid_t pid, struct ka_vm_info *info)
@@ -276,8 +278,9 @@ int identity_read_at(const char *proc, const char *root, pid_t pid, struct ka_vm
 	if (ask_libvirt(proc, root, pid, facts.name, info) || !*facts.vmid ||
 	    !confirm_proxmox(proc, pid, facts.vmid))
 		return 0;
-	strcpy(info->id_confidence, "high");
-	ask_proxmox(root, facts.vmid, info);
+	/* What is known for sure is not asked again, and policies go by the labels, too. */
+	if (ask_proxmox(root, facts.vmid, info))
+		strcpy(info->id_confidence, "high");
 	return 0;
 }
 

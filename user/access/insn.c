@@ -40,6 +40,9 @@ bool insn_decode(const uint8_t *bytes, size_t len, bool is_64bit, struct insn *r
 	decoder_of(is_64bit, &decoder);
 	if (ZYAN_FAILED(ZydisDecoderDecodeInstruction(&decoder, NULL, bytes, len, &decoded)))
 		return false;
+	/* No kernel branches within 64 KiB: whoever asks where to reads 1 or 4 bytes. */
+	if (decoded.raw.imm[0].is_relative && decoded.raw.imm[0].size == 16)
+		return false;
 	*ret_insn = (struct insn){
 		.length = decoded.length,
 		.disp_at = decoded.raw.disp.offset,

@@ -139,8 +139,8 @@ static int info_find(const struct ka_module_image *image, const char *tag, char 
 
 static void build_id_find(struct ka_module_image *image)
 {
-	static const uint8_t header[16] = { 4, 0, 0, 0, BUILD_ID_BYTES, 0, 0,   0,
-					    3, 0, 0, 0, 'G',		'N', 'U', 0 };
+	static const uint8_t header[16] = { 4,	 0,   0,   0, BUILD_ID_BYTES, 0, 0, 0, 3, 0, 0, 0,
+					    'G', 'N', 'U', 0 };
 	const struct module_section *note = module_section(image, ".note.gnu.build-id");
 
 	if (!note || !note->bytes || note->size < sizeof(header) + BUILD_ID_BYTES ||
@@ -149,6 +149,8 @@ static void build_id_find(struct ka_module_image *image)
 	for (size_t i = 0; i < BUILD_ID_BYTES; i++)
 		sprintf(image->build_id + 2 * i, "%02x", note->bytes[sizeof(header) + i]);
 }
+
+static void note_nowhere(struct ka_module_image *image);
 
 static int image_parse(struct ka_module_image *image)
 {
@@ -169,8 +171,10 @@ static int image_parse(struct ka_module_image *image)
 		err = info_find(image, "name=", image->name, sizeof(image->name));
 	if (!err)
 		err = info_find(image, "vermagic=", image->release, sizeof(image->release));
-	if (!err)
+	if (!err) {
 		build_id_find(image);
+		note_nowhere(image);
+	}
 	/* By what else would it be known? */
 	return err || image->build_id[0] ? err : -ENODATA;
 }
@@ -279,6 +283,49 @@ Elf_Data *module_relocations(const struct ka_module_image *image, size_t section
 		if (gelf_getshdr(scn, &shdr) && shdr.sh_type == SHT_RELA && shdr.sh_info == section)
 			return elf_getdata(scn, NULL);
 	return NULL;
+}
+
+static bool is_nowhere(const struct ka_module_image *image, const GElf_Rela *rela)
+{
+	size_t index = GELF_R_SYM(rela->r_info);
+	const struct module_section *section;
+	GElf_Sym symbol;
+
+	if (!image->symbols || index >= image->symbol_count ||
+	    !gelf_getsym(image->symbols, (int)index, &symbol) || !symbol.st_shndx ||
+	    symbol.st_shndx >= image->count)
+		return false;
+	section = &image->sections[symbol.st_shndx];
+	return section->region < 0 && strcmp(section->name, ".data..percpu");
+}
+
+uint64_t module_next_nowhere(const struct ka_module_image *image, size_t section, uint64_t from)
+{
+	uint64_t next = image->sections[section].size;
+	Elf_Data *data =
+		image->sections[section].leads_nowhere ? module_relocations(image, section) : NULL;
+	size_t count = data ? data->d_size / sizeof(Elf64_Rela) : 0;
+
+	for (size_t i = 0; i < count; i++) {
+		GElf_Rela rela;
+
+		if (gelf_getrela(data, (int)i, &rela) && rela.r_offset >= from &&
+		    rela.r_offset < next && is_nowhere(image, &rela))
+			next = rela.r_offset;
+	}
+	return next;
+}
+
+/* Few modules have any, and then few. */
+static void note_nowhere(struct ka_module_image *image)
+{
+	for (size_t i = 1; i < image->count; i++) {
+		struct module_section *section = &image->sections[i];
+
+		section->leads_nowhere = section->region == KA_MODULE_RODATA;
+		section->leads_nowhere =
+			section->leads_nowhere && module_next_nowhere(image, i, 0) < section->size;
+	}
 }
 
 const char *module_symbol_name(const struct ka_module_image *image, const GElf_Sym *symbol)

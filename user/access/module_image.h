@@ -13,7 +13,8 @@ struct module_section {
 	uint64_t size, align;
 	uint64_t offset; /* in its region */
 	uint32_t type;
-	int8_t region; /* enum ka_module_region; < 0: it is not there once the module runs */
+	int8_t region;	    /* enum ka_module_region; < 0: it is not there once the module runs */
+	bool leads_nowhere; /* has relocations to such; of read-only data only */
 };
 
 struct ka_module_image {
@@ -31,6 +32,8 @@ struct ka_module_image {
 const struct module_section *module_section(const struct ka_module_image *image, const char *name);
 /* Relocations of a section; NULL: it has none. */
 Elf_Data *module_relocations(const struct ka_module_image *image, size_t section);
+/* Offset of the first word from `from` on that leads to what is not there; the size: none. */
+uint64_t module_next_nowhere(const struct ka_module_image *image, size_t section, uint64_t from);
 const char *module_symbol_name(const struct ka_module_image *image, const GElf_Sym *symbol);
 /* -ENOENT: the section is not there once the module runs. */
 int module_address(const struct ka_module_image *image, const struct ka_module_place *place,

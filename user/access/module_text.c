@@ -316,17 +316,38 @@ static bool stays_as_built(const char *name)
 	return false;
 }
 
+/*
+ * Of a section: what lies between words that lead to what is gone once the module runs (libata and
+ * btrfs have such). Where they led, only the guest knows.
+ */
+static bool section_part(const struct ka_module_image *image, size_t section, size_t *index,
+			 uint64_t *ret_from, uint64_t *ret_to)
+{
+	uint64_t size = image->sections[section].size, to;
+
+	for (uint64_t from = 0; from < size; from = to + sizeof(uint64_t)) {
+		to = module_next_nowhere(image, section, from);
+		if (to == from || (*index)--)
+			continue;
+		*ret_from = from;
+		*ret_to = to;
+		return true;
+	}
+	return false;
+}
+
 int ka_module_rodata_part(const struct ka_module_image *image, const struct ka_module_place *place,
 			  size_t index, uint64_t *ret_start, uint64_t *ret_end)
 {
 	for (size_t i = 1; i < image->count; i++) {
 		const struct module_section *section = &image->sections[i];
+		uint64_t base = place->base[KA_MODULE_RODATA] + section->offset, from, to;
 
 		if (section->region != KA_MODULE_RODATA || !section->bytes || !section->size ||
-		    !stays_as_built(section->name) || index--)
+		    !stays_as_built(section->name) || !section_part(image, i, &index, &from, &to))
 			continue;
-		*ret_start = place->base[KA_MODULE_RODATA] + section->offset;
-		*ret_end = *ret_start + section->size;
+		*ret_start = base + from;
+		*ret_end = base + to;
 		return 0;
 	}
 	return -ENOENT;

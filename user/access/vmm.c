@@ -48,12 +48,11 @@ void vmm_refresh(struct host_vm *vm, uint64_t now_ns)
 {
 	struct vmm *vmm = &vm->vmm;
 
-	if (vmm->looked && vmm->generation == vm->generation && now_ns - vmm->looked_ns < LOOK_NS)
+	if (vmm->generation == vm->generation && now_ns < vmm->look_ns)
 		return;
 	vmm->provides = has_userfaultfd(vm->info.pid);
-	vmm->looked = true;
 	vmm->generation = vm->generation;
-	vmm->looked_ns = now_ns;
+	vmm->look_ns = now_ns + host_spread_ns(vm, LOOK_NS);
 }
 
 /* ---- a transfer that may not return --------------------------------------------------------- */

@@ -20,10 +20,9 @@ struct transfer;
 
 /* What is known of a VM's VMM. */
 struct vmm {
-	bool provides; /* has a userfaultfd, or it cannot be told */
-	bool looked;
+	bool provides;		  /* has a userfaultfd, or it cannot be told */
 	uint64_t generation;	  /* of the memslots when that was looked at */
-	uint64_t looked_ns;	  /* CLOCK_MONOTONIC */
+	uint64_t look_ns;	  /* when it is looked at again; CLOCK_MONOTONIC */
 	struct transfer *waiting; /* was left behind; NULL: none */
 };
 

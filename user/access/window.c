@@ -379,7 +379,6 @@ static void windows_renew(struct host_vm *vm)
 	free(each);
 }
 
-/* Many VMs that were started together are looked at one after the other. */
 static uint64_t check_ns(const struct host_vm *vm)
 {
 	uint64_t period_ns = CHECK_NOTHING_NS;
@@ -387,7 +386,7 @@ static uint64_t check_ns(const struct host_vm *vm)
 	for (size_t i = 0; i < vm->windows.count; i++)
 		if (vm->windows.window[i])
 			period_ns = CHECK_NS;
-	return period_ns - period_ns / 4 * (vm->info.pid % 64) / 64;
+	return host_spread_ns(vm, period_ns);
 }
 
 void windows_refresh(struct host_vm *vm, uint64_t now_ns)

@@ -46,7 +46,7 @@ struct known {
 	const struct ka_module_image *image; /* NULL: none that is known is this one */
 	struct ka_module_place place;
 	char build_id[41];
-	bool seen; /* in this look's list */
+	bool seen, looked; /* seen: in this look's list; looked: it has had its turn */
 	struct part part[PARTS];
 	uint64_t breakpoint, breakpoint_ns; /* one that nothing explains, and since when */
 };
@@ -398,7 +398,9 @@ static int look_at(struct module_text *all, const struct ka_text *kernel, struct
 	if (err)
 		return err;
 	put_off_breakpoint(known);
-	return look_at_part(all, kernel, known, PART_RODATA);
+	err = look_at_part(all, kernel, known, PART_RODATA);
+	known->looked |= !err;
+	return err;
 }
 
 /* Is there something that is soon to be told the end of? */
@@ -495,9 +497,12 @@ static int module_text_look(void *state, const struct audit_view *view, struct a
 	for (size_t i = 0; i < all->count; i++)
 		tell(all, &all->known[i], result);
 	for (size_t i = 0; i < all->count; i++)
-		if (is_unseen(&all->known[i]))
+		if (!kernel || is_unseen(&all->known[i]))
 			result->gap = "not every module has a reference that it could be held "
 				      "against, or is one that can be";
+	for (size_t i = 0; !result->gap && i < all->count; i++)
+		if (!all->known[i].looked)
+			result->gap = "the first look at each module is under way";
 	/* A module that went meanwhile cannot be read; the next look knows. */
 	return err == -EOWNERDEAD || err == -ENOMEM ? err : 0;
 }

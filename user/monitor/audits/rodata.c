@@ -327,6 +327,12 @@ static int rodata_look(void *state, const struct audit_view *view, struct audit_
 		result->gap = "the first look at the kernel's read-only data is under way";
 	else if (!rodata->vendor)
 		result->gap = "no reference has it: it is held against what it was at first sight";
+	else if (!rodata->init)
+		result->gap =
+			"the guest's kernel does not tell what it makes read-only once it is up";
+	else if (!rodata_init_complete(rodata->init))
+		result->gap = "what the kernel makes read-only once it is up is writable, or not "
+			      "looked at yet";
 	return 0;
 }
 

@@ -17,6 +17,8 @@ int rodata_init_prepare(const struct audit_view *view, struct rodata_init **ret_
 void rodata_init_release(struct rodata_init *init);
 /* Is it of that range? `init` may be NULL. */
 bool rodata_init_has(const struct rodata_init *init, uint64_t gva);
+/* Is all of it held against what it was? What is writable yet, or still, is not. */
+bool rodata_init_complete(const struct rodata_init *init);
 /* The next part of it; what is there for the first time is kept. */
 int rodata_init_look(struct rodata_init *init, const struct audit_view *view, rodata_add *add,
 		     void *ctx);

@@ -67,6 +67,14 @@ bool rodata_init_has(const struct rodata_init *init, uint64_t gva)
 	return init && gva >= init->from && gva < init->to;
 }
 
+bool rodata_init_complete(const struct rodata_init *init)
+{
+	for (uint64_t page = init->start; page < init->end; page += INIT_PAGE_BYTES)
+		if (!init->seen[(page - init->start) / INIT_PAGE_BYTES])
+			return false;
+	return true;
+}
+
 static void compare_words(const struct rodata_init *init, uint64_t from, uint64_t to,
 			  const uint8_t *now, rodata_add *add, void *ctx)
 {
