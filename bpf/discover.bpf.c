@@ -151,6 +151,7 @@ static __always_inline void write_vm(struct seq_file *seq, struct task_struct *t
 	record.created_vcpus = BPF_CORE_READ(kvm, created_vcpus);
 	/* An error pointer without debugfs: the read then gives 0. */
 	record.inode = BPF_CORE_READ(kvm, debugfs_dentry, d_inode, i_ino);
+	record.clock_offset = BPF_CORE_READ(kvm, arch.kvmclock_offset);
 	record.owner_pid = BPF_CORE_READ(kvm, userspace_pid);
 	if (BPF_CORE_READ(kvm, vm_bugged) || BPF_CORE_READ(kvm, vm_dead))
 		record.flags |= KVMBPF_VM_DEAD;

@@ -141,7 +141,7 @@ static __always_inline int read_state(struct kvm_vcpu *vcpu, enum kvmbpf_vendor 
 	if (vendor_watch(vendor, vcpu, false, &work->now))
 		return -EAGAIN;
 	__builtin_memset(state, 0, sizeof(*state));
-	state_fill(state, vcpu, vendor, source, &work->now);
+	state_fill(state, vcpu, BPF_CORE_READ(vcpu, kvm), vendor, source, &work->now);
 	return 0;
 }
 

@@ -116,9 +116,9 @@ static __always_inline bool state_lock(struct kvmbpf_vcpu *state)
  * A pull has vCPUs by their addresses and holds no reference. While somebody uses the VM its
  * memory is not freed: what was read before this says so is the VM's.
  */
-static __always_inline bool is_alive(struct kvm_vcpu *vcpu)
+static __always_inline bool is_alive(struct kvm *kvm)
 {
-	return BPF_CORE_READ(vcpu, kvm, users_count.refs.counter) > 0;
+	return BPF_CORE_READ(kvm, users_count.refs.counter) > 0;
 }
 
 static __always_inline void state_unlock(struct kvmbpf_vcpu *state)
@@ -127,10 +127,10 @@ static __always_inline void state_unlock(struct kvmbpf_vcpu *state)
 }
 
 static __always_inline void fill(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcpu,
-				 enum kvmbpf_vendor vendor, enum kvmbpf_source source,
+				 struct kvm *kvm, enum kvmbpf_vendor vendor, enum kvmbpf_source source,
 				 const struct watched *now)
 {
-	state_fill(state, vcpu, vendor, source, now);
+	state_fill(state, vcpu, kvm, vendor, source, now);
 	state->epoch = epoch;
 }
 
@@ -181,6 +181,8 @@ record_reserve(struct kvm_vcpu *vcpu, __u32 slot, __u32 changed)
 	record->header.time_ns = bpf_ktime_get_ns();
 	record->slot = slot;
 	record->changed = changed;
+	record->inode = BPF_CORE_READ(vcpu, kvm, debugfs_dentry, d_inode, i_ino);
+	record->pad = 0;
 	record->state.seq = 0;
 	COUNT(changes);
 	return record;
@@ -216,12 +218,25 @@ static __always_inline void refresh(struct kvmbpf_vcpu *state, struct kvm_vcpu *
 	state_unlock(state);
 }
 
-static __always_inline void record_end(struct kvmbpf_snapshot_record *record, bool keep)
+/*
+ * False: the VM is gone. All that becomes of the record is here: a second look at whether there is
+ * one is "Unreleased reference" for the verifier of 6.1.
+ */
+static __always_inline bool publish(struct kvm_vcpu *vcpu, struct kvm *kvm, __u32 slot,
+				    __u32 changed, enum kvmbpf_vendor vendor,
+				    enum kvmbpf_source source, const struct watched *now)
 {
-	if (record && keep)
-		bpf_ringbuf_submit(record, 0);
-	else if (record)
+	struct kvmbpf_snapshot_record *record = record_reserve(vcpu, slot, changed);
+
+	if (!record)
+		return true;
+	fill(&record->state, vcpu, kvm, vendor, source, now);
+	if (source == KVMBPF_SOURCE_PULL && !is_alive(kvm)) {
 		bpf_ringbuf_discard(record, 0);
+		return false;
+	}
+	bpf_ringbuf_submit(record, 0);
+	return true;
 }
 
 /*
@@ -236,16 +251,19 @@ static __always_inline void take_snapshot(struct kvm_vcpu *vcpu, __u32 slot, boo
 					  enum kvmbpf_vendor vendor, enum kvmbpf_source source)
 {
 	struct kvmbpf_vcpu *state = bpf_map_lookup_elem(&vcpus, &slot);
-	struct kvmbpf_snapshot_record *record = NULL;
-	bool pulled = source == KVMBPF_SOURCE_PULL, away, alive;
+	bool pulled = source == KVMBPF_SOURCE_PULL, away;
 	struct watched now = {};
+	struct kvm *kvm = NULL;
 	__u32 changed;
 
 	if (!state)
 		return;
 	count_source(source);
+	/* First: what lies behind it comes while the rest is read. */
+	if (pulled)
+		kvm = BPF_CORE_READ(vcpu, kvm);
 	if (is_vmcs_read(vendor) && pulled) {
-		if (is_alive(vcpu))
+		if (is_alive(kvm))
 			vmx_vouch(vcpu, state);
 		return;
 	}
@@ -253,7 +271,7 @@ static __always_inline void take_snapshot(struct kvm_vcpu *vcpu, __u32 slot, boo
 		COUNT(read_errors);
 		return;
 	}
-	if (pulled && !is_alive(vcpu))
+	if (pulled && !is_alive(kvm))
 		return;
 	/* The first vCPU is the last in its kernel; others come and go with CPU hotplug. */
 	if (has_helper && left_kernel(&now, state) && !BPF_CORE_READ(vcpu, vcpu_idx))
@@ -265,20 +283,18 @@ static __always_inline void take_snapshot(struct kvm_vcpu *vcpu, __u32 slot, boo
 			refresh(state, vcpu, &now);
 		return;
 	}
-	if (changed || away)
-		record = record_reserve(vcpu, slot, changed);
-	if (record)
-		fill(&record->state, vcpu, vendor, source, &now);
-	alive = !pulled || is_alive(vcpu);
+	if (!pulled)
+		kvm = BPF_CORE_READ(vcpu, kvm);
+	if ((changed || away) && !publish(vcpu, kvm, slot, changed, vendor, source, &now))
+		return;
 	if (away) {
 		state->away = 1;
-	} else if (alive && state_lock(state)) {
-		fill(state, vcpu, vendor, source, &now);
-		if (pulled && !is_alive(vcpu))
+	} else if (state_lock(state)) {
+		fill(state, vcpu, kvm, vendor, source, &now);
+		if (pulled && !is_alive(kvm))
 			state->kvm = 0; /* nobody's */
 		state_unlock(state);
 	}
-	record_end(record, alive);
 }
 
 static __always_inline int push_snapshot(struct kvm_vcpu *vcpu, bool typed,

@@ -61,14 +61,12 @@ static __always_inline void state_fill_watched(struct kvmbpf_vcpu *state, const 
 	state->flags = now->flags;
 }
 
-static __always_inline void state_fill_common(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcpu)
+static __always_inline void state_fill_common(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcpu,
+					      struct kvm *kvm)
 {
-	struct kvm *kvm = BPF_CORE_READ(vcpu, kvm);
-
 	state->kvm = (__u64)kvm;
 	state->generation = BPF_CORE_READ(kvm, memslots[0], generation);
 	state->online_vcpus = BPF_CORE_READ(kvm, online_vcpus.counter);
-	state->inode = BPF_CORE_READ(kvm, debugfs_dentry, d_inode, i_ino);
 	state->vcpu = (__u64)vcpu;
 	state->vcpu_id = BPF_CORE_READ(vcpu, vcpu_id);
 	/*
@@ -81,18 +79,21 @@ static __always_inline void state_fill_common(struct kvmbpf_vcpu *state, struct 
 	state->time_ns = bpf_ktime_get_ns();
 }
 
-/* All but `seq` and `epoch`, which are those of a place in map vcpus. */
+/*
+ * All but `seq` and `epoch`, which are those of a place in map vcpus. Whose it is comes last: if
+ * another VM has taken the place of this one meanwhile, it says so.
+ */
 static __always_inline void state_fill(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcpu,
-				       enum kvmbpf_vendor vendor, enum kvmbpf_source source,
+				       struct kvm *kvm, enum kvmbpf_vendor vendor, enum kvmbpf_source source,
 				       const struct watched *now)
 {
 	state->vendor = vendor;
 	state->source = source;
 	state->away = 0;
-	state->pad = 0;
 	state_fill_watched(state, now);
-	state_fill_common(state, vcpu);
+	state_fill_common(state, vcpu, kvm);
 	vendor_fill_rest(vendor, vcpu, now, state);
+	state->clock_offset = BPF_CORE_READ(kvm, arch.kvmclock_offset);
 }
 
 #endif

@@ -14,22 +14,38 @@ struct pvm_table {
 	__u64 address;
 } __attribute__((packed));
 
+/* As struct kvm_segment, which is user space's, too (<asm/kvm.h>). */
+struct pvm_segment {
+	__u64 base;
+	__u32 limit;
+	__u16 selector, pad;
+	__u64 access;
+};
+
+#define PVM_OFFSET(member) bpf_core_field_offset(struct vcpu_pvm, member)
+
 static __always_inline int pvm_watch(struct kvm_vcpu *vcpu, const struct controls *controls,
 				     struct watched *ret_watched)
 {
 	struct vcpu_pvm *pvm = (struct vcpu_pvm *)vcpu;
-	struct pvm_table gdt, idt;
+	struct {
+		struct pvm_table gdt, idt;
+	} tables;
 
-	if (bpf_core_read(&gdt, sizeof(gdt), &pvm->gdt) ||
-	    bpf_core_read(&idt, sizeof(idt), &pvm->idt))
+	if (PVM_OFFSET(idt) == PVM_OFFSET(gdt) + sizeof(struct pvm_table)) {
+		if (bpf_core_read(&tables, sizeof(tables), &pvm->gdt))
+			return -1;
+	} else if (bpf_core_read(&tables.gdt, sizeof(tables.gdt), &pvm->gdt) ||
+		   bpf_core_read(&tables.idt, sizeof(tables.idt), &pvm->idt)) {
 		return -1;
+	}
 	ret_watched->cr0 = controls->cr0;
 	ret_watched->cr4 = controls->cr4;
 	ret_watched->efer = controls->efer;
-	ret_watched->gdtr.base = gdt.address;
-	ret_watched->gdtr.limit = gdt.size;
-	ret_watched->idtr.base = idt.address;
-	ret_watched->idtr.limit = idt.size;
+	ret_watched->gdtr.base = tables.gdt.address;
+	ret_watched->gdtr.limit = tables.gdt.size;
+	ret_watched->idtr.base = tables.idt.address;
+	ret_watched->idtr.limit = tables.idt.size;
 	ret_watched->flags = KVMBPF_VCPU_NO_MSRS | KVMBPF_VCPU_WP_SAMPLED;
 	if (controls->hflags & 1)
 		ret_watched->flags |= KVMBPF_VCPU_NESTED;
@@ -45,19 +61,22 @@ static __always_inline void pvm_fill_rest(struct kvm_vcpu *vcpu, const struct wa
 	 * seg[] stands as it does in kvm_x86_ops.get_segment(). */
 	struct vcpu_pvm *pvm = (struct vcpu_pvm *)vcpu;
 
+	struct pvm_segment seg[8] = {};
+
+	bpf_core_read(seg, sizeof(seg), &pvm->seg);
 	state->cr3 = now->cr3;
 	state->rflags = BPF_CORE_READ(pvm, rflags);
 	state->cpl = BPF_CORE_READ(pvm, cpl);
-	state->selector[KVMBPF_ES] = BPF_CORE_READ(pvm, seg[0].selector);
-	state->selector[KVMBPF_CS] = BPF_CORE_READ(pvm, seg[1].selector);
-	state->selector[KVMBPF_SS] = BPF_CORE_READ(pvm, seg[2].selector);
-	state->selector[KVMBPF_DS] = BPF_CORE_READ(pvm, seg[3].selector);
-	state->selector[KVMBPF_FS] = BPF_CORE_READ(pvm, seg[4].selector);
-	state->selector[KVMBPF_GS] = BPF_CORE_READ(pvm, seg[5].selector);
-	state->selector[KVMBPF_TR] = BPF_CORE_READ(pvm, seg[6].selector);
-	state->selector[KVMBPF_LDTR] = BPF_CORE_READ(pvm, seg[7].selector);
-	state->fs_base = BPF_CORE_READ(pvm, seg[4].base);
-	state->gs_base = BPF_CORE_READ(pvm, seg[5].base);
+	state->selector[KVMBPF_ES] = seg[0].selector;
+	state->selector[KVMBPF_CS] = seg[1].selector;
+	state->selector[KVMBPF_SS] = seg[2].selector;
+	state->selector[KVMBPF_DS] = seg[3].selector;
+	state->selector[KVMBPF_FS] = seg[4].selector;
+	state->selector[KVMBPF_GS] = seg[5].selector;
+	state->selector[KVMBPF_TR] = seg[6].selector;
+	state->selector[KVMBPF_LDTR] = seg[7].selector;
+	state->fs_base = seg[4].base;
+	state->gs_base = seg[5].base;
 }
 
 #endif

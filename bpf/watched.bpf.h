@@ -65,7 +65,13 @@ static __always_inline bool left_kernel(const struct watched *now, const struct 
  */
 static __always_inline void state_fill_debug(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcpu)
 {
+	/* DR6 and DR7 follow in all kernels that we know. */
+	if (ARCH_OFFSET(dr6) == ARCH_OFFSET(db) + 32 && ARCH_OFFSET(dr7) == ARCH_OFFSET(db) + 40) {
+		bpf_core_read(state->dr, sizeof(state->dr) + 2 * sizeof(__u64), &vcpu->arch.db);
+		return;
+	}
 	bpf_core_read(state->dr, sizeof(state->dr), &vcpu->arch.db);
+	state->dr6 = BPF_CORE_READ(vcpu, arch.dr6);
 	state->dr7 = BPF_CORE_READ(vcpu, arch.dr7);
 }
 

@@ -137,6 +137,10 @@ struct kvm_memslots {
 	int node_idx;
 } CORE;
 
+struct kvm_arch {
+	s64 kvmclock_offset;
+} CORE;
+
 struct kvm {
 	struct mm_struct *mm;
 	refcount_t users_count;
@@ -144,6 +148,7 @@ struct kvm {
 	struct kvm_memslots *memslots[1];
 	atomic_t online_vcpus;
 	int created_vcpus;
+	struct kvm_arch arch;
 	struct dentry *debugfs_dentry;
 	int userspace_pid;
 	bool vm_bugged;
@@ -161,6 +166,7 @@ struct kvm_vcpu_arch {
 	u32 hflags;
 	u64 efer;
 	unsigned long db[4];
+	unsigned long dr6;
 	unsigned long dr7;
 } CORE;
 

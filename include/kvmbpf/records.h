@@ -53,6 +53,7 @@ struct kvmbpf_vm_record {
 	__u32 flags;         /* enum kvmbpf_vm_flags */
 	__u32 memslots;      /* KVMBPF_RECORD_MEMSLOT records that stand before this one */
 	__u32 inode;         /* of its folder in debugfs: not used again, as addresses are; 0: none */
+	__s64 clock_offset;  /* of its kvmclock: struct kvmbpf_vcpu says why */
 };
 
 enum kvmbpf_vm_flags {
@@ -154,9 +155,13 @@ struct kvmbpf_vcpu {
 	__u32 vcpu_id;
 	__u32 flags; /* enum kvmbpf_vcpu_flags */
 	__u64 generation;   /* of the VM's memslots, to see when they must be read again */
+	/*
+	 * Of the VM's kvmclock: KVM takes it from the boot clock, in nanoseconds, as it makes the VM, so
+	 * that no other VM at the same address has it. A VMM that sets the clock (KVM_SET_CLOCK) gives
+	 * it another, and user space must read it again. Unlike the inode it lies in struct kvm itself.
+	 */
+	__s64 clock_offset;
 	__u32 online_vcpus; /* of the VM */
-	__u32 inode;        /* of the VM, as in struct kvmbpf_vm_record */
-	__u32 pad;
 	__u8 vendor; /* enum kvmbpf_vendor */
 	__u8 source; /* enum kvmbpf_source */
 	__u8 cpl;
@@ -170,7 +175,7 @@ struct kvmbpf_vcpu {
 	__u64 rip, rflags;
 	__u64 fs_base, gs_base, kernel_gs_base;
 	__u16 selector[KVMBPF_SELECTORS];
-	__u64 dr[4], dr7;
+	__u64 dr[4], dr6, dr7;
 };
 
 /* Entry of the map `pulls`: a vCPU whose registers are to be read now. */
@@ -208,6 +213,8 @@ struct kvmbpf_snapshot_record {
 	struct kvmbpf_record header;
 	__u32 slot;    /* index in map vcpus */
 	__u32 changed; /* enum kvmbpf_changed */
+	__u32 inode;   /* of the VM, as in struct kvmbpf_vm_record */
+	__u32 pad;
 	struct kvmbpf_vcpu state;
 };
 
@@ -247,11 +254,11 @@ struct kvmbpf_counters {
 #define KVMBPF_ASSERT_SIZE(type, bytes) \
 	_Static_assert(sizeof(struct type) == (bytes), #type " has changed its size")
 KVMBPF_ASSERT_SIZE(kvmbpf_record, 16);
-KVMBPF_ASSERT_SIZE(kvmbpf_vm_record, 72);
+KVMBPF_ASSERT_SIZE(kvmbpf_vm_record, 80);
 KVMBPF_ASSERT_SIZE(kvmbpf_memslot_record, 56);
 KVMBPF_ASSERT_SIZE(kvmbpf_vcpu_record, 48);
-KVMBPF_ASSERT_SIZE(kvmbpf_vcpu, 416);
-KVMBPF_ASSERT_SIZE(kvmbpf_snapshot_record, 440);
+KVMBPF_ASSERT_SIZE(kvmbpf_vcpu, 424);
+KVMBPF_ASSERT_SIZE(kvmbpf_snapshot_record, 456);
 KVMBPF_ASSERT_SIZE(kvmbpf_vm, 128);
 KVMBPF_ASSERT_SIZE(kvmbpf_budget, 24);
 KVMBPF_ASSERT_SIZE(kvmbpf_counters, 64);

@@ -347,6 +347,44 @@ Test(lifecycle, next_vm_of_a_process_is_another_one)
 	}
 }
 
+/* Also for whoever reads before anything told of it. */
+Test(lifecycle, next_vm_of_a_process_is_not_read_as_the_last_one)
+{
+	struct ka_registers registers;
+
+	support_host(false);
+	support_start(&(struct tinyvm_options){ 0 });
+	for (unsigned int i = 1; i <= 50; i++) {
+		t.ka = support_open_pid(t.vm.pid, 0);
+		assert_ok(ka_register_read(t.ka, 0, &registers));
+		assert_ok(tinyvm_ask(&t.vm, TINYVM_OP_DESTROY, NULL, 0, NULL));
+		assert_ok(tinyvm_ask(&t.vm, TINYVM_OP_CREATE, NULL, 0, NULL));
+		assert_rc(ka_register_read(t.ka, 0, &registers), -EOWNERDEAD);
+		ka_close(t.ka);
+		t.ka = NULL;
+	}
+}
+
+/* What tells the two apart changes when a VMM sets the clock; the VM is the same. */
+Test(lifecycle, vm_whose_clock_was_set_is_the_same_one)
+{
+	const uint64_t clock_ns = 1000000000;
+	struct ka_registers registers;
+
+	support_host(false);
+	support_start(&(struct tinyvm_options){ 0 });
+	dispatch_until(t.vm.pid, false, 1);
+	t.ka = support_open_pid(t.vm.pid, 0);
+	for (unsigned int i = 0; i < 3; i++) {
+		assert_ok(ka_register_read(t.ka, 0, &registers));
+		assert_ok(tinyvm_ask(&t.vm, TINYVM_OP_SET_CLOCK, &clock_ns, 1, NULL));
+		assert_ok(ka_register_read(t.ka, 0, &registers));
+	}
+	dispatch_once();
+	cr_assert_eq(times_seen(t.vm.pid, false), 1);
+	cr_assert_eq(times_seen(t.vm.pid, true), 0);
+}
+
 /* ---- a guest that changes what is read ---- */
 
 /*

@@ -80,6 +80,7 @@ enum tinyvm_op {
 	TINYVM_OP_MADVISE,    /* args: ram_offset, length, advice */
 	TINYVM_OP_UNMAP,      /* args: ram_offset, length */
 	TINYVM_OP_PROVIDE,    /* args: ram_offset, length; value: a userfaultfd of what is missing there */
+	TINYVM_OP_SET_CLOCK,  /* arg: nanoseconds, as KVM_SET_CLOCK */
 	TINYVM_OP_DESTROY,    /* the VM, not the process */
 	TINYVM_OP_CREATE,     /* one that was destroyed */
 };

@@ -166,6 +166,11 @@ static int64_t serve_machine(struct machine *machine, const struct tinyvm_reques
 		return munmap(machine->ram + arg[0], arg[1]) < 0 ? -errno : 0;
 	case TINYVM_OP_PROVIDE:
 		return provide(machine->ram + arg[0], arg[1]);
+	case TINYVM_OP_SET_CLOCK: {
+		struct kvm_clock_data data = { .clock = arg[0] };
+
+		return ioctl(machine->fd, KVM_SET_CLOCK, &data) < 0 ? -errno : 0;
+	}
 	default:
 		return -EINVAL;
 	}

@@ -435,6 +435,7 @@ static int merge_one(struct ka_host *host, const struct scan *scan,
 	}
 	vm->seen = true;
 	vm->generation = record->generation;
+	vm->clock_offset = record->clock_offset;
 	vm->info.vcpus = record->online_vcpus;
 	err = take_vcpus(vm, scan);
 	if (err)

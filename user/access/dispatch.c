@@ -37,7 +37,7 @@ static void record_take(struct ka_host *host, const struct kvmbpf_snapshot_recor
 	struct ka_registers registers;
 
 	/* A slot may have changed hands since. */
-	if (!vm || vm->kvm != record->state.kvm || vm->inode != record->state.inode || !vm->handle)
+	if (!vm || vm->kvm != record->state.kvm || vm->inode != record->inode || !vm->handle)
 		return;
 	if (!host->events->registers_changed)
 		return;

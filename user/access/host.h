@@ -33,6 +33,7 @@ struct host_vm {
 	uint64_t kvm;          /* address of struct kvm */
 	uint64_t start_boot_ns;
 	uint64_t generation;
+	int64_t clock_offset;  /* its vCPUs' states have the same */
 	uint32_t inode;        /* of its folder in debugfs; 0: none */
 	bool seen;             /* by the scan under way */
 	bool ready;            /* has vCPUs and memory */

@@ -104,7 +104,7 @@ static int state_copy(const struct kvmbpf_vcpu *state, struct kvmbpf_vcpu *ret_c
 /* The address of a VM that ended may be the one of the process's next VM. */
 static bool state_of(const struct kvmbpf_vcpu *state, const struct host_vm *vm)
 {
-	return state->kvm == vm->kvm && state->inode == vm->inode;
+	return state->kvm == vm->kvm && state->clock_offset == vm->clock_offset;
 }
 
 /*
