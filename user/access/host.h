@@ -26,14 +26,21 @@ struct host_vcpu {
 	int slot;             /* in map vcpus; NO_SLOT while nobody watches it */
 };
 
-/* A VM that was found. Lives in the host's table until a scan misses it. */
+/* A VM that was found. Lives in the host's table until a scan misses it. What each look needs comes
+ * first. */
 struct host_vm {
-	struct ka_vm_info info;
-	int pidfd;             /* of its process, or -1; in the host's epoll */
 	uint64_t kvm;          /* address of struct kvm */
-	uint64_t start_boot_ns;
 	uint64_t generation;
 	int64_t clock_offset;  /* its vCPUs' states have the same */
+	size_t vcpu_count;
+	struct host_vcpu *vcpus;        /* by id */
+	size_t memslot_count;
+	struct ka_memslot *memslots;    /* by GPA */
+	struct windows windows;         /* its memory, as far as it is mapped here */
+	struct vmm vmm;                 /* and how else it is read */
+	struct ka_vm_info info;
+	uint64_t start_boot_ns;
+	int pidfd;             /* of its process, or -1; in the host's epoll */
 	uint32_t inode;        /* of its folder in debugfs; 0: none */
 	bool seen;             /* by the scan under way */
 	bool ready;            /* has vCPUs and memory */
@@ -41,12 +48,6 @@ struct host_vm {
 	bool identified;       /* more is known of it than was announced */
 	uint64_t identify_until_ns; /* CLOCK_MONOTONIC: not asked again who it is after that */
 	uint64_t dropped;      /* pushes over its budget that were told */
-	size_t vcpu_count;
-	struct host_vcpu *vcpus;        /* by id */
-	size_t memslot_count;
-	struct ka_memslot *memslots;    /* by GPA */
-	struct windows windows;         /* its memory, as far as it is mapped here */
-	struct vmm vmm;                 /* and how else it is read */
 	struct ka_vm *handle;           /* the first that has it open, or NULL */
 	size_t queue_count;
 	struct request_queue *queues;   /* in the kernel; requests.c */

@@ -40,18 +40,19 @@ struct batch {
 	struct iovec remote[BATCH_PIECES];
 };
 
+/* What each look at a VM needs comes first. */
 struct ka_vm {
 	struct ka_host *host;
 	struct host_vm *vm;      /* NULL once it is gone */
-	struct ka_vm *next;      /* other handles on the same VM */
-	struct ka_vm_info info;  /* as it was when the VM was last there */
-	unsigned int flags;
 	uint64_t pulled_ns;      /* when the last pull began, CLOCK_MONOTONIC */
 	bool pulled;             /* with others, and not looked at yet */
+	unsigned int flags;
 	struct translation *translations; /* NULL until one is needed */
 	size_t translation_count;
 	size_t collisions;       /* since it has that size: pages that took another one's place */
 	uint64_t root;           /* of the kernel's page tables, where CR3 is not read; 0: not found */
+	struct ka_vm *next;      /* other handles on the same VM */
+	struct ka_vm_info info;  /* as it was when the VM was last there */
 	unsigned int searches;   /* of the whole memory for the kernel, in vain */
 	bool tracks;             /* has the VM's tracker */
 	uint64_t tracks_since_ns; /* CLOCK_MONOTONIC */

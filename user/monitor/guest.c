@@ -305,7 +305,6 @@ int guest_cycle(struct guest *guest)
 		report_coverage(guest);
 		return r;
 	}
-	guest->info.vcpus = (unsigned int)guest->vcpu_count;
 	for (size_t i = 0; guest->phase == GUEST_WATCHED && i < guest->vcpu_count; i++)
 		if (guest->vcpus[i].present)
 			note_power(guest, &guest->vcpus[i]);

@@ -33,7 +33,7 @@ struct watch {
 	bool push_exact;	     /* each change of a watched register is pushed */
 	const char *push_reason;     /* why not */
 	bool realtime;		     /* writes are told as they happen */
-	const char *realtime_reason; /* why not */
+	const char *realtime_reason; /* why not; another string whenever it changes */
 	bool realtime_text;	     /* those to the code of system calls, too */
 	bool protect[CHECKS];	     /* and undone */
 	uint64_t interval_ns;
@@ -57,27 +57,28 @@ enum vcpu_phase {
 	VCPU_JUDGED,
 };
 
+/* What each cycle needs comes first. */
 struct guest_vcpu {
 	unsigned int id;
 	enum vcpu_phase phase;
 	unsigned int still; /* reads in a row that found the same */
-	bool present;	    /* in the last read of the registers */
 	int usable;	    /* 0 or -errno: ka_registers_usable() */
-	struct ka_registers registers;
-	struct ka_paging paging;
+	uint32_t held_changed; /* enum ka_changed; 0: none is held */
+	bool present;	    /* in the last read of the registers */
 	bool long_mode;
 	bool idt_shared; /* expected to be the same frames as the first vCPU's */
+	bool msrs_known; /* `expected` has them */
+	bool push_missed; /* a pushed change since the last cycle was not judged */
+	struct ka_registers registers;
+	struct ka_paging paging;
 	struct view gdt_expected, gdt_accepted, gdt;
 	struct view idt_expected, idt;
 	struct view table[SYSCALL_TABLES]; /* its place through this vCPU's page tables */
 	struct register_values expected;
-	bool msrs_known; /* `expected` has them */
 	struct coverage coverage[VCPU_CHECKS];
 	/* Pushed with a table below the kernel's half; judged unless a reset follows. */
 	struct ka_registers held;
-	uint32_t held_changed; /* enum ka_changed; 0: none is held */
 	uint64_t held_since_ns;
-	bool push_missed; /* a pushed change since the last cycle was not judged */
 };
 
 /* Does this host tell where its GDT is, and what of its IDT's place is not Linux's custom? */
@@ -143,23 +144,23 @@ struct text_breakpoint {
 /* The part of the kernel's text that is at hand. All addresses are link-time. */
 struct guest_text {
 	const struct ka_text *text; /* NULL: no reference of this build */
-	struct ka_text_boot boot;
+	size_t piece;		    /* in the reader; SIZE_MAX: not read */
+	int error;
+	size_t count;
 	uint64_t start, end; /* of the whole text */
 	uint64_t from, to;   /* of the part */
 	uint64_t address;    /* of `bytes` */
 	uint32_t len;
 	uint8_t *bytes;
-	struct text_pass pass;
 	uint64_t cycle; /* in which the part was chosen */
-	size_t piece;	/* in the reader; SIZE_MAX: not read */
-	int error;
-	struct ka_text_difference differences[TEXT_DIFFERENCES_MAX];
-	size_t count;
 	uint64_t first; /* where the first look goes on; `end`: it is done */
+	struct text_pass pass;
+	struct ka_text_boot boot;
 	struct ka_tracing_layout *tracing;
 	bool tracing_tried;
-	struct text_breakpoint breakpoints[TEXT_DIFFERENCES_MAX];
 	size_t breakpoint_count;
+	struct ka_text_difference differences[TEXT_DIFFERENCES_MAX];
+	struct text_breakpoint breakpoints[TEXT_DIFFERENCES_MAX];
 };
 
 /* An audit of this guest's kernel, in this boot. */
@@ -182,42 +183,63 @@ struct guest_audits {
 	bool code_known, code_written; /* written: since the last look */
 };
 
+/* What each cycle of a quiet guest needs comes first. */
 struct guest {
 	const struct watch *watch;
 	struct ka_vm *vm;
-	struct ka_vm_info info;
-	struct policy policy;
-	char id[TEXT_UUID_MAX];
-	uint64_t appeared_mono_ns;
-
+	uint64_t next_ns; /* not before that again, where its policy has a longer interval */
 	enum guest_phase phase;
 	bool reset_seen; /* its first vCPU left paging: another boot will come */
 	bool going_down; /* the kernel has emptied its IDTR, as it does before a reboot or kexec */
-	uint64_t emptied_ns; /* when it last was seen to; 0: not, or all is as before again */
-	bool boots_before;   /* this run has recorded a boot of it */
-	bool same_boot; /* the baseline is made anew for the same boot: its kernel was found late */
 	bool check_now; /* something pushed asks for a look */
+	bool complete, blind; /* guest_complete() and guest_blind() as of the last cycle */
+	bool kernel_found;    /* `kernel` is filled; its symbols may still be NULL */
+	bool symbols_compared; /* the guest's own with those of a file or reference, in this boot */
+	bool writes_first;     /* a poll that differs waits for what is told of writes */
+	uint64_t cycles;
+	uint64_t judged;  /* cycles with a baseline */
+	uint64_t soon_ns; /* a look before its next turn: its baseline is due; 0: none */
+	uint64_t emptied_ns; /* when it last was seen to; 0: not, or all is as before again */
+	uint64_t cycle_us;   /* what the last cycle took */
+	/* When it was last looked at, and when every check was seen; CLOCK_REALTIME, 0: never. */
+	uint64_t looked_ns, complete_ns;
+	uint64_t changes_lost; /* pushes lost since the last cycle */
+	const char *untracked; /* why nothing is tracked, as it was settled last; NULL: it was not */
+	struct guest_vcpu *vcpus;
+	size_t vcpu_count;
+	struct ka_registers *registers;
+	size_t registers_max;
+	struct reader reader;
+	struct finding_table findings;
+	struct fold_table folds;
+	size_t range_count;
+	uint8_t outside_text[KA_IDT_MAX / 8]; /* gates that led outside of the text all along */
+	struct policy policy;
+	struct guest_table table[SYSCALL_TABLES];
+	struct ka_kernel kernel;
+	struct guest_text text;
+
+	const char *table_reason; /* why there is none */
+	bool boots_before; /* this run has recorded a boot of it */
+	bool same_boot; /* the baseline is made anew for the same boot: its kernel was found late */
 	bool unannounced; /* another kernel is there, and neither a reset nor an emptied table was
 			   */
+	bool tracks; /* has the right to track its writes */
 	unsigned int generation;
-	uint64_t cycles;
+	struct ka_vm_info info;
+	char id[TEXT_UUID_MAX];
+	uint64_t appeared_mono_ns;
 
-	bool kernel_found;		    /* `kernel` is filled; its symbols may still be NULL */
 	int kernel_error;		    /* of the last search */
 	uint64_t kernel_lstar, kernel_idtr; /* at the last search */
-	struct ka_kernel kernel;
-	struct ka_symbols *own_symbols; /* from its memory, where no file fits */
+	struct ka_symbols *own_symbols;	    /* from its memory, where no file fits */
 	struct guest_modules modules;
 	struct guest_audits audits;
 	const struct ka_reference *reference; /* of its build; `kernel` has its symbols */
 	const char *no_reference; /* why, where others have one; NULL: it has, or none is known */
 	enum severity no_reference_severity;
-	struct guest_text text;
-	bool symbols_compared; /* the guest's own with those of a file or reference, in this boot */
-	unsigned int searches; /* of its memory, in vain, in this boot */
-	uint64_t search_cycle; /* not before this one again */
-	struct guest_table table[SYSCALL_TABLES];
-	const char *table_reason; /* why there is none */
+	unsigned int searches;	/* of its memory, in vain, in this boot */
+	uint64_t search_cycle;	/* not before this one again */
 	unsigned int still;
 	uint64_t still_since_ns; /* CLOCK_MONOTONIC */
 
@@ -225,36 +247,17 @@ struct guest {
 	char baseline_trust[16], baseline_trigger[16], boot_id[33];
 	unsigned int baseline_objects;
 	uint64_t recorded_mono_ns;
-	uint8_t outside_text[KA_IDT_MAX / 8]; /* gates that led outside of the text all along */
 
-	struct guest_vcpu *vcpus;
-	size_t vcpu_count;
-	struct ka_registers *registers;
-	size_t registers_max;
-	struct reader reader;
-	struct finding_table findings;
-	bool tracks; /* has the right to track its writes */
 	struct tracked_range ranges[TRACKED_RANGES_MAX];
-	size_t range_count;
 	struct tracking tracking[CHECKS];
-	struct fold_table folds;
 	uint64_t writes_lost;  /* not judged: told to nobody */
-	bool writes_first;     /* a poll that differs waits for what is told of writes */
-	uint64_t changes_lost; /* pushes lost since the last cycle */
 	unsigned int pushes;   /* that were judged, since pushes_since_ns */
 	uint64_t pushes_since_ns;
 	unsigned int code_looks; /* that writes to code asked for, since then */
 	uint64_t code_writes_since_ns;
-	bool complete, blind;	 /* guest_complete() and guest_blind() as of the last cycle */
-	uint64_t cycle_us;	 /* what the last cycle took */
-	uint64_t next_ns;	 /* not before that again, where its policy has a longer interval */
 	unsigned int soon_looks; /* asked for, since the last baseline */
-	uint64_t soon_ns;	 /* a look before its next turn: its baseline is due; 0: none */
 	unsigned int restores;	 /* since restores_since_ns */
 	uint64_t restores_since_ns; /* CLOCK_MONOTONIC */
-	/* When it was last looked at, and when every check was seen; CLOCK_REALTIME, 0: never. */
-	uint64_t looked_ns, complete_ns;
-	uint64_t judged; /* cycles with a baseline */
 };
 
 /* Takes the VM over, also on failure. */

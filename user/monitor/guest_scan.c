@@ -95,7 +95,7 @@ static int vcpu_add(struct guest *guest, unsigned int id)
 	for (; at && vcpus[at - 1].id > id; at--)
 		vcpus[at] = vcpus[at - 1];
 	vcpus[at] = vcpu;
-	guest->vcpu_count++;
+	guest->info.vcpus = (unsigned int)++guest->vcpu_count;
 	return 0;
 }
 

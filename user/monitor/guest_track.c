@@ -301,7 +301,9 @@ void guest_track(struct guest *guest)
 	struct wanted wanted;
 
 	if (!guest->watch->realtime) {
-		off_all(guest, guest->watch->realtime_reason);
+		if (guest->untracked != guest->watch->realtime_reason)
+			off_all(guest, guest->watch->realtime_reason);
+		guest->untracked = guest->watch->realtime_reason;
 		return;
 	}
 	want_all(guest, &wanted);

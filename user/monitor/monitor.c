@@ -639,13 +639,15 @@ static bool module_loaded(void)
 /* Its programs cannot be loaded any more: that takes what was given up. */
 static void module_notice(struct monitor *monitor)
 {
+	static const char late[] =
+		"kvmbpf_helper was loaded after the start: start the monitor anew";
+
 	if (monitor->module_known || monitor->options->realtime == REALTIME_OFF ||
 	    monitor->options->once || !module_loaded())
 		return;
 	monitor->module_known = true;
-	snprintf(monitor->realtime_reason, sizeof(monitor->realtime_reason),
-		 "kvmbpf_helper was loaded after the start: start the monitor anew");
-	log_warning("%s", monitor->realtime_reason);
+	monitor->watch.realtime_reason = late;
+	log_warning("%s", late);
 }
 
 /* Once a second. */

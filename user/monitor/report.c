@@ -839,6 +839,8 @@ static json_t *tracking_changes(struct guest *guest, bool *ret_lost)
 	json_t *changes = NULL;
 
 	*ret_lost = false;
+	if (!guest->watch->realtime)
+		return NULL; /* nothing ever is */
 	for (int check = 0; check < CHECKS; check++) {
 		struct tracking *tracking = &guest->tracking[check];
 
