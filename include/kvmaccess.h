@@ -272,6 +272,13 @@ struct ka_registers {
  * failure those read afresh as ever. VMs of one host; those that are gone are passed over.
  */
 int ka_registers_pull(struct ka_host *host, struct ka_vm *const *vms, size_t count);
+
+/*
+ * Has the CPU fetch what the next calls for this VM go by, while it does something else: for whoever
+ * looks at many VMs in turn, of which none is in a cache any more. To be called when there are `ahead`
+ * VMs to come before it, 1 and then 0: what is pointed at comes second. Does not block.
+ */
+void ka_vm_prefetch(const struct ka_vm *vm, unsigned int ahead);
 /*
  * Reads the registers of all vCPUs afresh, in one system call, in the order of their ids.
  * Fills at most `max`, and sets *ret_count to what was filled. A vCPU that runs in the guest

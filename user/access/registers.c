@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "clock.h"
+#include "prefetch.h"
 #include "registers.h"
 
 enum {
 	SEQ_RETRIES = 1000,   /* a writer holds the sequence lock for well under a microsecond */
 	PULL_RETRIES = 3,
+	PREFETCHED_VCPUS = 8,
 };
 
 enum { CR0_PE = 1 << 0 };
@@ -157,6 +159,24 @@ int ka_registers_pull(struct ka_host *host, struct ka_vm *const *vms, size_t cou
 	for (size_t i = 0; i < count && !err; i++)
 		vms[i]->pulled = true;
 	return err;
+}
+
+void ka_vm_prefetch(const struct ka_vm *vm, unsigned int ahead)
+{
+	const struct host_vm *found = vm->vm;
+
+	if (!found)
+		return;
+	if (!ahead) {
+		windows_prefetch(&found->windows);
+		return;
+	}
+	prefetch(found->windows.reads, sizeof(*found->windows.reads));
+	prefetch(found->memslots, sizeof(*found->memslots));
+	for (size_t i = 0; i < found->vcpu_count && i < PREFETCHED_VCPUS; i++)
+		if (found->vcpus[i].slot != NO_SLOT)
+			prefetch(&vm->host->states[found->vcpus[i].slot],
+				 sizeof(*vm->host->states));
 }
 
 /*

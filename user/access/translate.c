@@ -416,6 +416,7 @@ int ka_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count)
 	if (!vm->vm)
 		return -EOWNERDEAD;
 	batch_clear(vm->host->batch);
+	windows_begin(&vm->vm->windows);
 	for (size_t i = 0; i < count && !err; i++) {
 		pieces[i].error = 0;
 		pieces[i].gpa = pieces[i].address;

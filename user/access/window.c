@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "host.h"
+#include "prefetch.h"
 #include "window.h"
 
 enum { PAGE_SIZE = 4096, FDS_MAX = 4096, MAPS_BUFFER = 32 << 10 };
@@ -117,6 +118,33 @@ static struct window *window_of(const struct host_vm *vm, size_t slot)
 		       NULL;
 }
 
+void windows_begin(struct windows *windows)
+{
+	if (windows->reads)
+		windows->reads->count = 0;
+}
+
+/* What stands there already, as it nearly always does, is not written again. */
+static void note_read(struct window_reads *reads, const uint8_t *start, uint64_t len)
+{
+	if (!reads || reads->count >= WINDOW_READS)
+		return;
+	if (reads->read[reads->count].start != start || reads->read[reads->count].len != len) {
+		reads->read[reads->count].start = start;
+		reads->read[reads->count].len = len;
+	}
+	reads->count++;
+}
+
+void windows_prefetch(const struct windows *windows)
+{
+	const struct window_reads *reads = windows->reads;
+
+	for (uint64_t i = 0; reads && i < reads->count && i < WINDOW_READS; i++)
+		prefetch(reads->read[i].start,
+			 reads->read[i].len < PAGE_SIZE ? reads->read[i].len : PAGE_SIZE);
+}
+
 int window_peek(const struct host_vm *vm, size_t slot, uint64_t offset, void *buf, size_t len)
 {
 	struct window *window = window_of(vm, slot);
@@ -124,6 +152,7 @@ int window_peek(const struct host_vm *vm, size_t slot, uint64_t offset, void *bu
 
 	if (!window || !len || !all_seen(window, offset, len))
 		return -EREMOTE;
+	note_read(vm->windows.reads, window->bytes + offset, len);
 	reading = window;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	/* An entry of a page table whole, as the CPU reads it. */
@@ -360,6 +389,14 @@ static void fill(struct host_vm *vm, const struct backing *each, struct window *
 	files_close(&files);
 }
 
+static bool any_window(const struct windows *windows)
+{
+	for (size_t i = 0; i < windows->count; i++)
+		if (windows->window[i])
+			return true;
+	return false;
+}
+
 static void windows_renew(struct host_vm *vm)
 {
 	struct backing *each = calloc(vm->memslot_count, sizeof(*each));
@@ -376,17 +413,14 @@ static void windows_renew(struct host_vm *vm)
 	windows_free(&vm->windows);
 	vm->windows.window = fresh;
 	vm->windows.count = count;
+	if (any_window(&vm->windows))
+		vm->windows.reads = calloc(1, sizeof(*vm->windows.reads));
 	free(each);
 }
 
 static uint64_t check_ns(const struct host_vm *vm)
 {
-	uint64_t period_ns = CHECK_NOTHING_NS;
-
-	for (size_t i = 0; i < vm->windows.count; i++)
-		if (vm->windows.window[i])
-			period_ns = CHECK_NS;
-	return host_spread_ns(vm, period_ns);
+	return host_spread_ns(vm, any_window(&vm->windows) ? CHECK_NS : CHECK_NOTHING_NS);
 }
 
 void windows_refresh(struct host_vm *vm, uint64_t now_ns)
@@ -406,5 +440,6 @@ void windows_free(struct windows *windows)
 	for (size_t i = 0; i < windows->count; i++)
 		window_free(windows->window[i]);
 	free(windows->window);
+	free(windows->reads);
 	*windows = (struct windows){ 0 };
 }

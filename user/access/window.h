@@ -16,9 +16,19 @@
 struct host_vm;
 struct window;
 
+enum { WINDOW_READS = 15 };
+
+/* The first places that were read since the last ka_readv() began, as mapped here: hints, which may be
+ * gone. */
+struct window_reads {
+	uint64_t count;
+	struct { const uint8_t *start; uint64_t len; } read[WINDOW_READS];
+};
+
 /* What is mapped of a VM: a window a memslot, or NULL. */
 struct windows {
 	struct window **window;
+	struct window_reads *reads;
 	size_t count;
 	uint64_t generation;  /* of the memslots */
 	uint64_t check_ns;    /* when the process is looked at again; CLOCK_MONOTONIC */
@@ -31,6 +41,10 @@ struct windows {
  */
 void windows_refresh(struct host_vm *vm, uint64_t now_ns);
 void windows_free(struct windows *windows);
+
+void windows_begin(struct windows *windows);
+/* Has the CPU fetch what was read last. */
+void windows_prefetch(const struct windows *windows);
 
 /* All in one memslot. -EREMOTE: not to be had so. */
 int window_peek(const struct host_vm *vm, size_t slot, uint64_t offset, void *buf, size_t len);

@@ -5,6 +5,7 @@
 #include "check_cr0wp.h"
 #include "clock.h"
 #include "report.h"
+#include "../access/prefetch.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LATE_KERNEL_CYCLES = 30 };
+enum { LATE_KERNEL_CYCLES = 30, PREFETCHED_VCPUS = 4 };
 /* From a reboot's last instructions in paging mode to the reset itself, on an emulated host too. */
 #define HELD_NS (300 * 1000 * 1000ull)
 /* From a kexec's empty tables to those that tell the next kernel. */
@@ -62,6 +63,33 @@ int guest_new(const struct watch *watch, struct ka_vm *vm, struct guest **ret_gu
 	report_discovered(guest);
 	*ret_guest = guest;
 	return 0;
+}
+
+static void prefetch_vcpu(const struct guest_vcpu *vcpu, enum guest_ahead ahead)
+{
+	if (ahead == AHEAD_VCPUS) {
+		prefetch(vcpu, offsetof(struct guest_vcpu, held));
+		return;
+	}
+	prefetch(vcpu->gdt_expected.bytes, vcpu->gdt_expected.len);
+	prefetch(vcpu->gdt_accepted.bytes, vcpu->gdt_accepted.len);
+	prefetch(vcpu->gdt.bytes, vcpu->gdt.len);
+	prefetch(vcpu->idt_expected.bytes, vcpu->idt_expected.len);
+}
+
+void guest_prefetch(const struct guest *guest, enum guest_ahead ahead)
+{
+	if (ahead == AHEAD_GUEST) {
+		prefetch(guest, offsetof(struct guest, text.start));
+		return;
+	}
+	if (ahead == AHEAD_VCPUS) {
+		prefetch(guest->registers, sizeof(*guest->registers));
+		prefetch(guest->reader.pieces, 4 * sizeof(*guest->reader.pieces));
+	}
+	ka_vm_prefetch(guest->vm, ahead - AHEAD_BYTES);
+	for (size_t i = 0; i < guest->vcpu_count && i < PREFETCHED_VCPUS; i++)
+		prefetch_vcpu(&guest->vcpus[i], ahead);
 }
 
 void guest_relabel(struct guest *guest)

@@ -57,7 +57,7 @@ enum vcpu_phase {
 	VCPU_JUDGED,
 };
 
-/* What each cycle needs comes first. */
+/* What each cycle needs comes first: see guest_prefetch(). */
 struct guest_vcpu {
 	unsigned int id;
 	enum vcpu_phase phase;
@@ -183,7 +183,7 @@ struct guest_audits {
 	bool code_known, code_written; /* written: since the last look */
 };
 
-/* What each cycle of a quiet guest needs comes first. */
+/* What each cycle of a quiet guest needs comes first: see guest_prefetch(). */
 struct guest {
 	const struct watch *watch;
 	struct ka_vm *vm;
@@ -268,6 +268,10 @@ void guest_relabel(struct guest *guest);
 /* Takes its policy from watch->config anew. */
 void guest_configure(struct guest *guest);
 
+/* How many turns before its own: what is pointed at must be there first. */
+enum guest_ahead { AHEAD_BYTES = 1, AHEAD_VCPUS, AHEAD_GUEST };
+/* Has the CPU fetch what the next cycle needs: of many guests, none is in a cache any more. */
+void guest_prefetch(const struct guest *guest, enum guest_ahead ahead);
 /* One look at everything. -EOWNERDEAD: the VM is gone. Other failures are states of checks. */
 int guest_cycle(struct guest *guest);
 /* A pushed change of registers. Sets check_now if a cycle should follow at once. */

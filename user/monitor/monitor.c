@@ -251,6 +251,12 @@ static void turn_pull(struct monitor *monitor, const struct turn *turn)
 		log_debug("registers of %zu VMs: %s", turn->left, strerror(-r));
 }
 
+static void turn_prefetch(const struct turn *turn)
+{
+	for (unsigned int ahead = AHEAD_BYTES; ahead <= AHEAD_GUEST && ahead <= turn->left; ahead++)
+		guest_prefetch(turn->guests[turn->left - ahead], ahead);
+}
+
 /* A guest that takes long makes neither the pushes wait nor the registers of the others old. */
 static void turn_run(struct monitor *monitor, struct turn *turn)
 {
@@ -259,6 +265,7 @@ static void turn_run(struct monitor *monitor, struct turn *turn)
 
 	turn_pull(monitor, turn);
 	while ((guest = schedule_guest(turn))) {
+		turn_prefetch(turn);
 		if (guest->next_ns > turn->due_ns)
 			continue;
 		guest->next_ns = turn->due_ns + guest_interval_ns(guest) - interval / 2;
