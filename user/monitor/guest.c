@@ -125,10 +125,8 @@ void guest_free(struct guest *guest)
 		free(guest->vcpus[i].idt_expected.bytes);
 		free(guest->vcpus[i].idt.bytes);
 	}
-	for (int t = 0; t < SYSCALL_TABLES; t++) {
+	for (int t = 0; t < SYSCALL_TABLES; t++)
 		free(guest->table[t].expected.bytes);
-		free(guest->table[t].observed.bytes);
-	}
 	free(guest->vcpus);
 	free(guest->registers);
 	reader_deinit(&guest->reader);

@@ -149,9 +149,8 @@ struct guest_text {
 	size_t count;
 	uint64_t start, end; /* of the whole text */
 	uint64_t from, to;   /* of the part */
-	uint64_t address;    /* of `bytes` */
+	uint64_t address;    /* where what is read of it begins */
 	uint32_t len;
-	uint8_t *bytes;
 	uint64_t cycle; /* in which the part was chosen */
 	uint64_t first; /* where the first look goes on; `end`: it is done */
 	struct text_pass pass;

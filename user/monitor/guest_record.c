@@ -56,6 +56,9 @@ bool record_is_due(enum kernel_certainty certainty, unsigned int still, uint64_t
 
 /* ---- which kernel -------------------------------------------------------------------------- */
 
+/* Read and judged in one cycle, so that one room serves all guests. */
+static uint8_t table_room[SYSCALL_TABLES][VIEW_SYSCALL_BYTES];
+
 static void tables_find(struct guest *guest)
 {
 	guest->table_reason =
@@ -63,6 +66,7 @@ static void tables_find(struct guest *guest)
 	for (int t = 0; t < SYSCALL_TABLES; t++) {
 		struct guest_table *table = &guest->table[t];
 		int r = guest->kernel.symbols ? 0 : -ENODATA;
+		uint32_t bytes;
 
 		table->known = false;
 		if (!r)
@@ -72,16 +76,15 @@ static void tables_find(struct guest *guest)
 		if (r < 0 || !table->where.count || table->where.count > KA_SYSCALLS_MAX ||
 		    (table->where.entry_size != 4 && table->where.entry_size != 8))
 			continue;
-		for (int i = 0; i < 2; i++) {
-			struct view *view = i ? &table->observed : &table->expected;
-
-			if (!view->bytes)
-				view->bytes = malloc(VIEW_SYSCALL_BYTES);
-			view->capacity = view->bytes ? VIEW_SYSCALL_BYTES : 0;
-			view_aim(view, table->where.gva, 0,
-				 table->where.count * table->where.entry_size);
-		}
-		table->known = table->expected.bytes && table->observed.bytes;
+		bytes = table->where.count * table->where.entry_size;
+		if (!table->expected.bytes)
+			table->expected.bytes = malloc(VIEW_SYSCALL_BYTES);
+		table->observed.bytes = table_room[t];
+		table->known = table->expected.bytes;
+		table->expected.capacity = table->known ? VIEW_SYSCALL_BYTES : 0;
+		table->observed.capacity = table->expected.capacity;
+		view_aim(&table->expected, table->where.gva, 0, bytes);
+		view_aim(&table->observed, table->where.gva, 0, bytes);
 	}
 }
 

@@ -21,6 +21,9 @@ enum { OPCODE_INT3 = 0xcc };
 /* For no longer than this a breakpoint stands where the kernel patches. */
 #define BREAKPOINT_NS NS_PER_S
 
+/* Read and judged at once, so that one room serves all guests. */
+static uint8_t part_room[PART_BYTES + 2 * KA_TEXT_MARGIN];
+
 static int text_read(void *ctx, uint64_t address, void *buf, size_t len)
 {
 	struct guest *guest = ctx;
@@ -31,7 +34,6 @@ static int text_read(void *ctx, uint64_t address, void *buf, size_t len)
 
 void guest_text_drop(struct guest *guest)
 {
-	free(guest->text.bytes);
 	text_pass_free(&guest->text.pass);
 	ka_tracing_layout_free(guest->text.tracing);
 	memset(&guest->text, 0, sizeof(guest->text));
@@ -68,7 +70,7 @@ static void tracing_prepare(struct guest *guest)
 static size_t compare_once(struct guest_text *text)
 {
 	size_t count =
-		ka_text_compare(text->text, &text->boot, text->address, text->bytes, text->len,
+		ka_text_compare(text->text, &text->boot, text->address, part_room, text->len,
 				text->from, text->to, text->differences, TEXT_DIFFERENCES_MAX);
 
 	/* More of them in one part tell no more. */
@@ -140,7 +142,7 @@ static int part_look(struct guest *guest, struct guest_text *text)
 	int r = 0;
 
 	for (int i = 0; !r && (!i || (i == 1 && text->count)); i++) {
-		r = text_read(guest, text->address, text->bytes, text->len);
+		r = text_read(guest, text->address, part_room, text->len);
 		if (!r)
 			text_compare(guest, text);
 	}
@@ -160,9 +162,7 @@ static uint64_t part_start(const struct guest_text *text, size_t part)
 /* Makes this the text that is looked at. False: there is none, or no memory. */
 static bool text_is(struct guest *guest, struct guest_text *text, const struct ka_text *of)
 {
-	if (!text->bytes)
-		text->bytes = malloc(PART_BYTES + 2 * KA_TEXT_MARGIN);
-	if (!of || !text->bytes)
+	if (!of)
 		return false;
 	text->text = of;
 	text->boot = (struct ka_text_boot){ .slide = guest->kernel.slide,
@@ -307,7 +307,7 @@ void guest_text_add(struct guest *guest)
 	reader->pieces[reader->count++] = (struct ka_piece){
 		.paging = &guest->kernel.paging,
 		.address = text->address + guest->kernel.slide,
-		.buf = text->bytes,
+		.buf = part_room,
 		.len = text->len,
 	};
 }
