@@ -954,7 +954,6 @@ const struct ka_code_range *ka_kernel_map_ranges(const struct ka_kernel_map *map
 
 /* As struct ka_module_layout. */
 struct ka_code_layout;
-/* -ENODATA also of kernels that keep free memory executable, since 6.14. */
 int ka_code_layout_new(const struct ka_kernel *kernel, const struct ka_types *types,
 		       struct ka_code_layout **ret_layout);
 void ka_code_layout_free(struct ka_code_layout *layout);
@@ -967,6 +966,7 @@ int ka_code_read(struct ka_vm *vm, const struct ka_kernel *kernel, const struct 
 		 struct ka_code_range *ranges, size_t max, size_t *ret_count);
 /*
  * Pure. What of `mapped` no range of `owned` (in order) has. Returns how many, and fills at most `max`.
+ * Kernels since 6.14 keep free memory for code executable, filled with INT3: it belongs to nobody, too.
  */
 size_t ka_code_unowned(const struct ka_code_range *mapped, size_t mapped_count,
 		       const struct ka_code_range *owned, size_t owned_count,

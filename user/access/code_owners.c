@@ -45,14 +45,11 @@ int ka_code_layout_new(const struct ka_kernel *kernel, const struct ka_types *ty
 {
 	unsigned int word = structs_word(kernel);
 	struct ka_code_layout *layout = calloc(1, sizeof(*layout));
-	uint64_t symbol;
 
 	if (!layout)
 		return -ENOMEM;
 	layout->module = calloc(MODULES_MAX, sizeof(*layout->module));
-	/* Since 6.14 free memory for code is executable, too, and its records are others. */
-	if (!layout->module || !ka_kernel_symbol(kernel, "execmem_cache", &symbol) ||
-	    ka_module_layout_new(kernel, types, &layout->modules) ||
+	if (!layout->module || ka_module_layout_new(kernel, types, &layout->modules) ||
 	    !STRUCTS_FIND(types, { "bpf_prog_pack", "list", &layout->pack_list, 2 * word },
 			  { "bpf_prog_pack", "ptr", &layout->pack_ptr, word },
 			  { "bpf_ksym", "start", &layout->ksym_start, word },

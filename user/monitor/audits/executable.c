@@ -23,6 +23,9 @@ enum {
 	TABLES_PER_LOOK = 256,
 	OWNED_MAX = 8192,
 	SUSPECTS_MAX = 64,
+	UNOWNED_MAX = 512,
+	READ_PAGES = 64,   /* at once */
+	WALK_PAGES = 4096, /* that belong to nobody, in one walk */
 	TICKS_MIN = 100, /* that the guest's clock must have made meanwhile */
 };
 
@@ -31,15 +34,23 @@ struct suspect {
 	uint64_t since_ns, since_ticks;
 };
 
+/* What is suspect, of one walk. */
+struct islands {
+	struct ka_code_range islands[SUSPECTS_MAX];
+	size_t count, pages_left;
+};
+
 struct code {
 	struct ka_kernel_map *map;
 	struct ka_code_layout *layout;
 	uint64_t jiffies;  /* GVA */
 	bool walked;	   /* once at least */
+	bool all;	   /* and all that belongs to nobody was looked at */
 	struct suspect suspects[SUSPECTS_MAX];
 	size_t count;
 	struct ka_code_range owned[OWNED_MAX];
 	size_t owned_count;
+	uint8_t bytes[READ_PAGES * PAGE_SIZE];
 };
 
 static void code_release(void *state)
@@ -74,8 +85,9 @@ static int code_prepare(const struct audit_view *view, void **ret_state)
 }
 
 /*
- * The kernel keeps no record of the pages in which it puts indirect jumps against ITS. They hold nothing
- * but such jumps (JMP *reg) between INT3, which is no use to anybody else.
+ * Pages of which the kernel keeps no record: those in which it puts indirect jumps against ITS, and since
+ * 6.14 free memory for code. They hold nothing but such jumps (JMP *reg) between INT3, which is no use to
+ * anybody else.
  */
 static bool is_thunks(const uint8_t bytes[static PAGE_SIZE])
 {
@@ -96,21 +108,6 @@ static bool is_thunks(const uint8_t bytes[static PAGE_SIZE])
 	return true;
 }
 
-/* Can this page be executed now, and is there more in it than the kernel's own thunks? */
-static bool is_code(const struct audit_view *view, uint64_t gva, bool writable)
-{
-	const struct ka_paging *paging = &view->kernel->paging;
-	struct ka_translation translation;
-	uint8_t bytes[PAGE_SIZE];
-
-	if (ka_translate(view->vm, paging, gva, &translation) ||
-	    !(translation.rights & KA_RIGHT_EXEC))
-		return false;
-	if (writable)
-		return translation.rights & KA_RIGHT_WRITE;
-	return ka_gva_read(view->vm, paging, gva, bytes, sizeof(bytes)) || !is_thunks(bytes);
-}
-
 static bool is_owned(const struct code *code, uint64_t gva)
 {
 	for (size_t i = 0; i < code->owned_count; i++)
@@ -119,17 +116,72 @@ static bool is_owned(const struct code *code, uint64_t gva)
 	return false;
 }
 
-/* As it is now. Of a range the first page that is still what was suspected tells. */
-static bool is_suspect(const struct code *code, const struct audit_view *view,
-		       const struct ka_code_range *range)
+/* Can it be executed, and written where that is the matter, at this moment? */
+static bool has_rights(const struct audit_view *view, uint64_t gva, bool writable)
 {
-	uint64_t end = range->end - range->start > 64 * PAGE_SIZE ? range->start + 64 * PAGE_SIZE
-								    : range->end;
+	struct ka_translation translation;
 
-	for (uint64_t gva = range->start; gva < end; gva += PAGE_SIZE)
-		if ((range->writable || !is_owned(code, gva)) && is_code(view, gva, range->writable))
-			return true;
-	return false;
+	return !ka_translate(view->vm, &view->kernel->paging, gva, &translation) &&
+	       (translation.rights & KA_RIGHT_EXEC) &&
+	       (!writable || (translation.rights & KA_RIGHT_WRITE));
+}
+
+/* Of pages that were read. What could not be read is no thunk. */
+static bool is_suspect_page(const struct code *code, const struct audit_view *view, uint64_t gva,
+			    const uint8_t *bytes, bool writable)
+{
+	if (!writable && ((bytes && is_thunks(bytes)) || is_owned(code, gva)))
+		return false;
+	return has_rights(view, gva, writable);
+}
+
+/* How many pages from gva on were read into code->bytes: 0, not even the first. */
+static size_t read_pages(struct code *code, const struct audit_view *view, uint64_t gva, size_t count)
+{
+	const struct ka_paging *paging = &view->kernel->paging;
+
+	count = count > READ_PAGES ? READ_PAGES : count;
+	if (!ka_gva_read(view->vm, paging, gva, code->bytes, count * PAGE_SIZE))
+		return count;
+	return !ka_gva_read(view->vm, paging, gva, code->bytes, PAGE_SIZE);
+}
+
+static bool island_extend(struct islands *islands, const struct ka_code_range *range, uint64_t gva)
+{
+	struct ka_code_range *last = islands->count ? &islands->islands[islands->count - 1] : NULL;
+
+	if (last && last->end == gva && last->writable == range->writable) {
+		last->end += PAGE_SIZE;
+		return true;
+	}
+	if (islands->count == SUSPECTS_MAX)
+		return false;
+	islands->islands[islands->count++] =
+		(struct ka_code_range){ gva, gva + PAGE_SIZE, range->writable };
+	return true;
+}
+
+/* Adds what of the range is suspect as it is now. False: that is too much to look at. */
+static bool find_suspects(struct code *code, const struct audit_view *view,
+			  const struct ka_code_range *range, struct islands *islands)
+{
+	uint64_t gva = range->start;
+
+	while (gva < range->end) {
+		size_t left = (range->end - gva) / PAGE_SIZE;
+		size_t got = range->writable ? 0 : read_pages(code, view, gva, left);
+		size_t count = got ? got : 1;
+
+		if (count > islands->pages_left)
+			return false;
+		islands->pages_left -= count;
+		for (size_t i = 0; i < count; i++, gva += PAGE_SIZE)
+			if (is_suspect_page(code, view, gva, got ? code->bytes + i * PAGE_SIZE : NULL,
+					    range->writable) &&
+			    !island_extend(islands, range, gva))
+				return false;
+	}
+	return true;
 }
 
 static const struct suspect *known_suspect(const struct suspect *suspects, size_t count,
@@ -143,41 +195,55 @@ static const struct suspect *known_suspect(const struct suspect *suspects, size_
 }
 
 /* Those of this walk; those that were there before keep their age. */
-static void suspects_take(struct code *code, const struct audit_view *view,
-			  const struct ka_code_range *ranges, size_t count, uint64_t ticks)
+static void suspects_take(struct code *code, const struct islands *islands, uint64_t ticks)
 {
 	struct suspect now[SUSPECTS_MAX];
-	size_t kept = 0;
 
-	for (size_t i = 0; i < count && kept < SUSPECTS_MAX; i++) {
-		const struct suspect *known;
+	for (size_t i = 0; i < islands->count; i++) {
+		const struct suspect *known =
+			known_suspect(code->suspects, code->count, &islands->islands[i]);
 
-		if (!is_suspect(code, view, &ranges[i]))
-			continue;
-		known = known_suspect(code->suspects, code->count, &ranges[i]);
-		now[kept] = known ? *known
-				  : (struct suspect){ .since_ns = clock_mono(), .since_ticks = ticks };
-		now[kept++].range = ranges[i];
+		now[i] = known ? *known
+			       : (struct suspect){ .since_ns = clock_mono(), .since_ticks = ticks };
+		now[i].range = islands->islands[i];
 	}
-	memcpy(code->suspects, now, kept * sizeof(now[0]));
-	code->count = kept;
+	memcpy(code->suspects, now, islands->count * sizeof(now[0]));
+	code->count = islands->count;
 }
 
 /* At the end of a walk. What is writable is suspect whoever owns it. */
 static void walk_judge(struct code *code, const struct audit_view *view, uint64_t ticks)
 {
-	struct ka_code_range found[2 * SUSPECTS_MAX];
+	struct islands islands = { .pages_left = WALK_PAGES };
+	struct ka_code_range unowned[UNOWNED_MAX];
 	size_t mapped, count;
 	const struct ka_code_range *ranges = ka_kernel_map_ranges(code->map, &mapped);
+	bool all;
 
-	count = ka_code_unowned(ranges, mapped, code->owned, code->owned_count, found, SUSPECTS_MAX);
-	if (count > SUSPECTS_MAX)
-		count = SUSPECTS_MAX;
-	for (size_t i = 0; i < mapped && count < 2 * SUSPECTS_MAX; i++)
+	count = ka_code_unowned(ranges, mapped, code->owned, code->owned_count, unowned, UNOWNED_MAX);
+	all = count <= UNOWNED_MAX;
+	for (size_t i = 0; i < count && i < UNOWNED_MAX; i++)
+		if (!unowned[i].writable)
+			all &= find_suspects(code, view, &unowned[i], &islands);
+	for (size_t i = 0; i < mapped; i++)
 		if (ranges[i].writable)
-			found[count++] = ranges[i];
-	suspects_take(code, view, found, count, ticks);
+			all &= find_suspects(code, view, &ranges[i], &islands);
+	suspects_take(code, &islands, ticks);
 	code->walked = true;
+	code->all = all;
+}
+
+/* Still, after long enough: the first page tells. */
+static bool is_settled(struct code *code, const struct audit_view *view, const struct suspect *suspect,
+		       uint64_t ticks)
+{
+	struct islands islands = { .pages_left = 1 };
+	struct ka_code_range first = suspect->range;
+
+	first.end = first.start + PAGE_SIZE;
+	return clock_mono() - suspect->since_ns >= SETTLE_NS &&
+	       ticks - suspect->since_ticks >= TICKS_MIN &&
+	       find_suspects(code, view, &first, &islands) && islands.count;
 }
 
 static void add_code(struct audit_result *result, const struct ka_code_range *range)
@@ -215,14 +281,11 @@ static int code_look(void *state, const struct audit_view *view, struct audit_re
 		return err;
 	if (done)
 		walk_judge(code, view, ticks);
-	for (size_t i = 0; i < code->count; i++) {
-		const struct suspect *suspect = &code->suspects[i];
-
-		if (clock_mono() - suspect->since_ns >= SETTLE_NS &&
-		    ticks - suspect->since_ticks >= TICKS_MIN &&
-		    is_suspect(code, view, &suspect->range))
-			add_code(result, &suspect->range);
-	}
+	for (size_t i = 0; i < code->count; i++)
+		if (is_settled(code, view, &code->suspects[i], ticks))
+			add_code(result, &code->suspects[i].range);
+	if (code->walked && !code->all)
+		result->gap = "more of it belongs to nobody than is looked at";
 	return code->walked ? 0 : -EAGAIN;
 }
 
