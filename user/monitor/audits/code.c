@@ -27,6 +27,14 @@ bool code_is_foreign(const struct audit_view *view, uint64_t gva)
 	return !module || !policy_allows_module(view->policy, module);
 }
 
+const char *code_function_name(const struct audit_view *view, uint64_t ip)
+{
+	uint64_t offset;
+	const char *name = ka_kernel_name(view->kernel, ip, &offset);
+
+	return name ? name : guest_modules_name(view->modules, ip);
+}
+
 void code_tell(const struct audit_view *view, struct difference *difference, uint64_t target,
 	       const char *observed)
 {

@@ -12,6 +12,12 @@ bool code_is_kernel(const struct audit_view *view, uint64_t gva);
 bool code_is_foreign(const struct audit_view *view, uint64_t gva);
 
 /*
+ * The function that has this call of ftrace, which stands in or behind its first instruction. NULL: none
+ * that is known.
+ */
+const char *code_function_name(const struct audit_view *view, uint64_t ip);
+
+/*
  * Says of a difference that its pointer leads to foreign code; `observed`: what else is to be known
  * of it.
  */

@@ -4,6 +4,7 @@
  * the functions that are called in place of others (direct calls).
  */
 #include "code.h"
+#include "ftrace_fprobes.h"
 #include "records.h"
 #include "../text.h"
 
@@ -39,6 +40,7 @@ struct ftrace {
 	uint64_t list, end;
 	uint64_t direct_functions;  /* 0: this kernel has none */
 	uint64_t fprobe_handler[2]; /* 0: nor such */
+	struct fprobes fprobes;	    /* of a kernel that has them elsewhere */
 	struct code_bpf bpf;
 	bool has_bpf, bpf_read; /* the latter: in this look */
 	size_t steps;		/* of this look */
@@ -52,8 +54,7 @@ static void find_more(const struct audit_view *view, struct ftrace *ftrace)
 	if (RECORDS_FIND(view->types, { "ftrace_func_entry", "direct", &ftrace->direct, word }))
 		ka_kernel_symbol(view->kernel, "direct_functions", &ftrace->direct_functions);
 	ftrace->has_bpf = !code_bpf_prepare(view, &ftrace->bpf);
-	/* From 6.14 on (4346ba160409, "fprobe: Rewrite fprobe on function-graph tracer") they stand
-	 * elsewhere. */
+	fprobes_prepare(view, &ftrace->fprobes);
 	if (!RECORDS_FIND(view->types, { "fprobe", "ops", &ftrace->fprobe_ops, 0 },
 			  { "fprobe", "entry_handler", &ftrace->fprobe_entry, word },
 			  { "fprobe", "exit_handler", &ftrace->fprobe_exit, word }))
@@ -153,15 +154,6 @@ static int walk_hash(struct hash_walk *walk, uint64_t hash)
 	return err;
 }
 
-/* The function that has this call of ftrace; it stands in or behind the first instruction. */
-static const char *function_name(const struct audit_view *view, uint64_t ip)
-{
-	uint64_t offset;
-	const char *name = ka_kernel_name(view->kernel, ip, &offset);
-
-	return name ? name : guest_modules_name(view->modules, ip);
-}
-
 static int note_function(struct hash_walk *walk, uint64_t entry, uint64_t ip, uint64_t direct)
 {
 	(void)entry, (void)direct;
@@ -188,7 +180,7 @@ static void name_functions(const struct audit_view *view, struct ftrace *ftrace,
 		snprintf(buf, size, "every function");
 		return;
 	}
-	first = function_name(view, walk.first);
+	first = code_function_name(view, walk.first);
 	text_clean(name, sizeof(name), first ? first : "unknown function");
 	more = (unsigned int)(walk.count - 1);
 	snprintf(buf, size, more ? "%s and %u more" : "%s", name, more);
@@ -332,7 +324,7 @@ static int look_at_direct(struct hash_walk *walk, uint64_t entry, uint64_t ip, u
 	if (!difference)
 		return 0;
 	difference->gva = place;
-	name = function_name(view, ip);
+	name = code_function_name(view, ip);
 	text_clean(difference->name, sizeof(difference->name), name ? name : "unknown function");
 	code_tell(view, difference, direct, "DIRECT");
 	return 0;
@@ -350,6 +342,8 @@ static int ftrace_look(void *state, const struct audit_view *view, struct audit_
 	ftrace->steps = 0;
 	ftrace->bpf_read = false;
 	err = look_at_callbacks(view, ftrace, result);
+	if (!err)
+		err = fprobes_look(view, &ftrace->fprobes, result);
 	if (err || !ftrace->direct_functions)
 		return err;
 	err = records_read_word(view, ftrace->direct_functions, &hash);
