@@ -10,8 +10,11 @@ static void handler(struct fprobe *probe, unsigned long ip, struct pt_regs *regs
 {
 }
 #else
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 14, 0)
+#define ftrace_regs pt_regs
+#endif
 static int handler(struct fprobe *probe, unsigned long ip, unsigned long return_ip,
-		   struct pt_regs *regs, void *data)
+		   struct ftrace_regs *regs, void *data)
 {
 	return 0;
 }

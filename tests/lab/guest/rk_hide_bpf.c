@@ -22,7 +22,7 @@ static int id;
 
 static void start_program(void)
 {
-	char *argv[] = { "/bpf", "60000", "do_filp_open", NULL }, *envp[] = { NULL };
+	char *argv[] = { "/bpf", "60000", "vfs_open", NULL }, *envp[] = { NULL };
 
 	call_usermodehelper(argv[0], argv, envp, UMH_WAIT_EXEC);
 }

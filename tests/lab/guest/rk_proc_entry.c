@@ -3,10 +3,11 @@
 #include <linux/proc_fs.h>
 #include <linux/rbtree.h>
 #include <linux/string.h>
+#include <linux/version.h>
 
 #include "rk.h"
 
-/* fs/proc/internal.h of Linux 6.1 to 6.12. */
+/* fs/proc/internal.h of Linux 6.1 to 7.3. */
 struct entry {
 	atomic_t in_use;
 	refcount_t references;
@@ -15,7 +16,10 @@ struct entry {
 	struct completion *unloaded;
 	const struct inode_operations *inode_ops;
 	const struct proc_ops *ops;
-	const void *dentry_ops, *seq_ops, *write, *data;
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+	const void *dentry_ops;
+#endif
+	const void *seq_ops, *write, *data;
 	unsigned int state_size, inode;
 	nlink_t links;
 	kuid_t uid;
