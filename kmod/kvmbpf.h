@@ -36,14 +36,19 @@ struct tracked_range {
 	u64 cookie;
 };
 
+/* How often a frame is written. */
+struct frame_heat {
+	u64 writes; /* since it is tracked */
+	u64 recent; /* since the time below */
+	unsigned long since; /* jiffies */
+};
+
 struct tracked_frame {
 	gfn_t gfn;
 	bool counted; /* KVM counts it as tracked, on our behalf */
 	bool active;  /* writes are told and undone; not active, but counted: the worker's turn */
 	u32 range_count;
-	u64 writes;
-	u64 heat_writes;
-	unsigned long heat_since; /* jiffies */
+	struct frame_heat heat;
 	struct tracked_range range[KVMBPF_TRACKED_RANGES_MAX];
 	u8 bytes[PAGE_SIZE]; /* what it should hold */
 };
@@ -103,9 +108,17 @@ void tracker_vm_ends(struct kvmbpf_tracker *tracker);
 bool tracker_settle(struct kvmbpf_vm_handle *vm);
 /* Tells that a frame, or all (~0), are no longer tracked. */
 void tell_stop(struct kvmbpf_tracker *tracker, u64 gpa, u32 reason);
+/*
+ * Readies the tracker to track, and keeps the VMM's memory until tracker_leave(), which has KVM
+ * forget what did not become active. Under vm->lock.
+ */
+int tracker_enter(struct kvmbpf_vm_handle *vm);
+void tracker_leave(struct kvmbpf_vm_handle *vm);
 
 /* An active frame, or NULL. It stays while KVM's callbacks run, and under vm->lock. */
 struct tracked_frame *frame_find(struct kvmbpf_tracker *tracker, gfn_t gfn);
+/* Counts a write. True: there were too many. */
+bool heat_add(struct frame_heat *heat);
 /* KVM calls this for all writes that it emulates. */
 void frame_written(struct track_node *node, gpa_t gpa, const u8 *new, int bytes);
 

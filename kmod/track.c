@@ -257,8 +257,8 @@ static int frame_take_free(struct kvmbpf_tracker *tracker, gfn_t gfn,
 	}
 	frame = tracker->frame[i];
 	frame->range_count = 0;
-	frame->writes = 0;
-	frame->heat_writes = 0;
+	frame->heat.writes = 0;
+	frame->heat.recent = 0;
 	WRITE_ONCE(frame->gfn, gfn);
 	*ret_frame = frame;
 	return 0;
@@ -349,12 +349,11 @@ static int track(struct kvmbpf_vm_handle *vm, gfn_t gfn, const struct tracked_ra
 	return err;
 }
 
-/* Under vm->lock. */
-static int track_in_vm(struct kvmbpf_vm_handle *vm, gfn_t gfn, const struct tracked_range *range,
-		       u8 *buf)
+int tracker_enter(struct kvmbpf_vm_handle *vm)
 {
-	int slots, err;
+	int err;
 
+	lockdep_assert_held(&vm->lock);
 	if (READ_ONCE(vm->ended))
 		return -EOWNERDEAD;
 	if (READ_ONCE(vm->tracker.stop))
@@ -365,12 +364,27 @@ static int track_in_vm(struct kvmbpf_vm_handle *vm, gfn_t gfn, const struct trac
 	if (!mmget_not_zero(vm->kvm->mm))
 		return -EOWNERDEAD;
 	frames_uncount(vm);
+	return 0;
+}
+
+void tracker_leave(struct kvmbpf_vm_handle *vm)
+{
+	frames_uncount(vm);
+	mmput(vm->kvm->mm);
+}
+
+/* Under vm->lock. */
+static int track_in_vm(struct kvmbpf_vm_handle *vm, gfn_t gfn, const struct tracked_range *range,
+		       u8 *buf)
+{
+	int slots, err = tracker_enter(vm);
+
+	if (err)
+		return err;
 	slots = srcu_read_lock(&vm->kvm->srcu);
 	err = track(vm, gfn, range, buf);
 	srcu_read_unlock(&vm->kvm->srcu, slots);
-	if (err)
-		frames_uncount(vm);
-	mmput(vm->kvm->mm);
+	tracker_leave(vm);
 	return err;
 }
 
@@ -460,7 +474,7 @@ __bpf_kfunc int kvmbpf_tracked_at(struct kvmbpf_tracker *tracker, u32 index,
 		*ret_tracked = (struct kvmbpf_tracked){
 			.gpa = gfn_to_gpa(frame->gfn) + frame->range[index].start,
 			.cookie = frame->range[index].cookie,
-			.writes = frame->writes,
+			.writes = frame->heat.writes,
 			.len = frame->range[index].len,
 			.flags = frame->range[index].flags,
 		};

@@ -171,6 +171,16 @@ static void part_written(struct kvmbpf_tracker *tracker, struct tracked_frame *f
 	tell_write(write);
 }
 
+bool heat_add(struct frame_heat *heat)
+{
+	heat->writes++;
+	if (time_after(jiffies, heat->since + HZ)) {
+		heat->since = jiffies;
+		heat->recent = 0;
+	}
+	return ++heat->recent >= READ_ONCE(hot_writes);
+}
+
 static bool frame_protected(const struct tracked_frame *frame)
 {
 	u32 i;
@@ -190,12 +200,7 @@ static void frame_heat(struct kvmbpf_tracker *tracker, struct tracked_frame *fra
 {
 	spin_lock(&tracker->lock);
 	if (frame->active && frame->gfn == gfn) {
-		frame->writes++;
-		if (time_after(jiffies, frame->heat_since + HZ)) {
-			frame->heat_since = jiffies;
-			frame->heat_writes = 0;
-		}
-		if (++frame->heat_writes >= READ_ONCE(hot_writes) && !frame_protected(frame)) {
+		if (heat_add(&frame->heat) && !frame_protected(frame)) {
 			frame->active = false;
 			tell_stop(tracker, gfn_to_gpa(gfn), KVMBPF_STOP_HOT);
 			deferred_ask(&vm_of(tracker)->settle);
