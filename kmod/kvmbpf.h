@@ -3,7 +3,7 @@
  * What the module's files share.
  *
  * Locks, outermost first: vm->lock; KVM's own (slots_arch_lock, kvm->srcu, mmu_lock, track_srcu);
- * tracker.lock. What BPF may call in any context takes none of them.
+ * tracker.lock, or that of tracker.told. What BPF may call in any context takes none of them.
  */
 #ifndef KVMBPF_KVMBPF_H
 #define KVMBPF_KVMBPF_H
@@ -12,6 +12,7 @@
 #include <linux/kvm_host.h>
 #include <linux/mmu_notifier.h>
 #include <linux/workqueue.h>
+#include <linux/xarray.h>
 
 #include "compat.h"
 #include "kvmbpf/helper.h"
@@ -53,6 +54,15 @@ struct tracked_frame {
 	u8 bytes[PAGE_SIZE]; /* what it should hold */
 };
 
+/* Tracked without a copy. */
+struct told_frame {
+	gfn_t gfn;
+	bool counted, active; /* as above */
+	u64 cookie;
+	struct frame_heat heat;
+	struct told_frame *next; /* of those that are to be freed */
+};
+
 /* Part of the handle, of which its holder has a reference: there is never a second one. */
 struct kvmbpf_tracker {
 	pid_t pid; /* tgid of the holder; 0: nobody holds it */
@@ -63,6 +73,9 @@ struct kvmbpf_tracker {
 	spinlock_t lock; /* the frames' contents */
 	u32 frame_count; /* they are freed when KVM no longer calls us, not before */
 	struct tracked_frame *frame[KVMBPF_TRACKED_FRAMES_MAX];
+	struct xarray told; /* struct told_frame by frame number; its lock is for their contents */
+	u32 told_count;
+	struct told_frame *told_out;
 };
 
 struct kvmbpf_vm_handle {
@@ -106,8 +119,8 @@ void tracker_init(struct kvmbpf_tracker *tracker);
 void tracker_vm_ends(struct kvmbpf_tracker *tracker);
 /* Does what was put off, under vm->lock. True: the tracker's reference of the handle is yours now. */
 bool tracker_settle(struct kvmbpf_vm_handle *vm);
-/* Tells that a frame, or all (~0), are no longer tracked. */
-void tell_stop(struct kvmbpf_tracker *tracker, u64 gpa, u32 reason);
+/* Tells that @frames frames, or all (@gpa ~0), are no longer tracked. */
+void tell_stop(struct kvmbpf_tracker *tracker, u64 gpa, u32 reason, u32 frames);
 /*
  * Readies the tracker to track, and keeps the VMM's memory until tracker_leave(), which has KVM
  * forget what did not become active. Under vm->lock.
@@ -121,5 +134,21 @@ struct tracked_frame *frame_find(struct kvmbpf_tracker *tracker, gfn_t gfn);
 bool heat_add(struct frame_heat *heat);
 /* KVM calls this for all writes that it emulates. */
 void frame_written(struct track_node *node, gpa_t gpa, const u8 *new, int bytes);
+
+void told_init(struct kvmbpf_tracker *tracker);
+/* The memslot goes, and with it KVM's counts. */
+void told_removed(struct kvmbpf_tracker *tracker, gfn_t first, unsigned long count);
+/* Has KVM forget the frames that are no longer active. Under vm->lock. */
+void told_uncount(struct kvmbpf_vm_handle *vm);
+/* Deactivates those from @first to before @end; returns how many. */
+u32 told_untrack(struct kvmbpf_tracker *tracker, gfn_t first, gfn_t end);
+/* Frees the frames that KVM does not count, once nobody can look at them. Under vm->lock. */
+void told_reap(struct kvmbpf_vm_handle *vm);
+/* Frees all of them: KVM no longer calls us. */
+void told_unregistered(struct kvmbpf_tracker *tracker);
+/* An active frame, or NULL. It stays while KVM's callbacks run. */
+struct told_frame *told_find(struct kvmbpf_tracker *tracker, gfn_t gfn);
+/* Counts a write, and gives the frame up if it costs the guest too much. */
+void told_heat(struct kvmbpf_tracker *tracker, struct told_frame *frame);
 
 #endif

@@ -11,6 +11,9 @@
  * region_removed() only then; before a new slot takes its place it waits for them once more. So who
  * saw a valid slot under kvm->srcu counts before that call, and who saw a frame counted uncounts
  * before there is a new slot.
+ *
+ * Frames without a copy, of which there can be thousands, are in told.c: each step here takes them
+ * along.
  */
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
@@ -26,12 +29,13 @@ noinline void kvmbpf_tracking_stopped(const struct kvmbpf_stop *stop)
 }
 
 /* With preemption off: see tell_write(). */
-void tell_stop(struct kvmbpf_tracker *tracker, u64 gpa, u32 reason)
+void tell_stop(struct kvmbpf_tracker *tracker, u64 gpa, u32 reason, u32 frames)
 {
 	struct kvmbpf_stop stop = {
 		.kvm = vm_of(tracker)->address,
 		.gpa = gpa,
 		.reason = reason,
+		.frames = frames,
 	};
 
 	preempt_disable();
@@ -55,10 +59,11 @@ static void region_removed(struct track_node *node, gfn_t first, unsigned long c
 			continue;
 		frame->counted = false;
 		if (frame->active && !READ_ONCE(tracker->stop))
-			tell_stop(tracker, gfn_to_gpa(frame->gfn), KVMBPF_STOP_MEMSLOT);
+			tell_stop(tracker, gfn_to_gpa(frame->gfn), KVMBPF_STOP_MEMSLOT, 1);
 		frame->active = false;
 	}
 	spin_unlock(&tracker->lock);
+	told_removed(tracker, first, count);
 }
 
 /* Has KVM forget the frames that are no longer active. */
@@ -82,6 +87,7 @@ static void frames_uncount(struct kvmbpf_vm_handle *vm)
 			track_remove(vm->kvm, frame->gfn);
 		srcu_read_unlock(&vm->kvm->srcu, slots);
 	}
+	told_uncount(vm);
 }
 
 static void frames_deactivate(struct kvmbpf_tracker *tracker)
@@ -92,6 +98,7 @@ static void frames_deactivate(struct kvmbpf_tracker *tracker)
 	for (i = 0; i < tracker->frame_count; i++)
 		tracker->frame[i]->active = false;
 	spin_unlock(&tracker->lock);
+	told_untrack(tracker, 0, ULONG_MAX);
 }
 
 static void tracker_unregister(struct kvmbpf_vm_handle *vm)
@@ -107,6 +114,7 @@ static void tracker_unregister(struct kvmbpf_vm_handle *vm)
 	track_unregister(vm->kvm, &tracker->node);
 	while (tracker->frame_count)
 		kfree(tracker->frame[--tracker->frame_count]);
+	told_unregistered(tracker);
 }
 
 bool tracker_settle(struct kvmbpf_vm_handle *vm)
@@ -130,7 +138,7 @@ bool tracker_settle(struct kvmbpf_vm_handle *vm)
 static void tracker_stop(struct kvmbpf_tracker *tracker, u32 reason)
 {
 	if (!cmpxchg(&tracker->stop, 0, reason))
-		tell_stop(tracker, ~0ULL, reason);
+		tell_stop(tracker, ~0ULL, reason, 0);
 }
 
 void tracker_vm_ends(struct kvmbpf_tracker *tracker)
@@ -165,6 +173,7 @@ __bpf_kfunc int kvmbpf_tracking_stop(u64 kvm, u32 reason)
 void tracker_init(struct kvmbpf_tracker *tracker)
 {
 	spin_lock_init(&tracker->lock);
+	told_init(tracker);
 	tracker->node.written = frame_written;
 	tracker->node.removed = region_removed;
 }
@@ -445,10 +454,14 @@ __bpf_kfunc int kvmbpf_untrack(struct kvmbpf_tracker *tracker, u64 gpa, u64 len)
 			removed += frame_untrack(tracker->frame[i], gpa, last);
 	}
 	spin_unlock(&tracker->lock);
+	if (len)
+		removed += told_untrack(tracker, gpa_to_gfn(gpa) + !!offset_in_page(gpa),
+					gpa_to_gfn(last) + !offset_in_page(last + 1));
 	if (removed) {
 		frames_uncount(vm);
 		/* Nothing is undone there after our return. */
 		track_wait(vm->kvm);
+		told_reap(vm);
 	}
 	mutex_unlock(&vm->lock);
 	return removed ? 0 : -ENOENT;

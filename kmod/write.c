@@ -202,11 +202,20 @@ static void frame_heat(struct kvmbpf_tracker *tracker, struct tracked_frame *fra
 	if (frame->active && frame->gfn == gfn) {
 		if (heat_add(&frame->heat) && !frame_protected(frame)) {
 			frame->active = false;
-			tell_stop(tracker, gfn_to_gpa(gfn), KVMBPF_STOP_HOT);
+			tell_stop(tracker, gfn_to_gpa(gfn), KVMBPF_STOP_HOT, 1);
 			deferred_ask(&vm_of(tracker)->settle);
 		}
 	}
 	spin_unlock(&tracker->lock);
+}
+
+/* The same of a frame without a copy. A write that comes as the frame is given up may be told. */
+static void part_told(const struct told_frame *frame, const u8 *new, struct kvmbpf_write write)
+{
+	write.flags |= KVMBPF_WRITE_NO_OLD;
+	write.cookie = READ_ONCE(frame->cookie);
+	memcpy(write.new_bytes, new, write.len);
+	tell_write(&write);
 }
 
 /* KVM holds kvm->srcu; a call is for one page. */
@@ -216,11 +225,12 @@ void frame_written(struct track_node *node, gpa_t gpa, const u8 *new, int bytes)
 	struct kvm *kvm = vm_of(tracker)->kvm;
 	gfn_t gfn = gpa_to_gfn(gpa);
 	struct tracked_frame *frame = frame_find(tracker, gfn);
+	struct told_frame *told = told_find(tracker, gfn);
 	struct kvm_memory_slot *slot;
 	u32 len = min_t(u32, bytes, PAGE_SIZE - offset_in_page(gpa)), done, part;
 	struct kvm_vcpu *vcpu;
 
-	if (!frame || READ_ONCE(tracker->stop))
+	if ((!frame && !told) || READ_ONCE(tracker->stop))
 		return;
 	vcpu = current_vcpu(kvm);
 	slot = memory_slot(vcpu ? kvm_vcpu_memslots(vcpu) : kvm_memslots(kvm), gfn);
@@ -238,9 +248,15 @@ void frame_written(struct track_node *node, gpa_t gpa, const u8 *new, int bytes)
 
 		part = min_t(u32, len - done, KVMBPF_WRITE_BYTES);
 		write.len = part;
-		part_written(tracker, frame, slot, new + done, &write);
+		if (told)
+			part_told(told, new + done, write);
+		if (frame)
+			part_written(tracker, frame, slot, new + done, &write);
 	}
-	frame_heat(tracker, frame, gfn);
+	if (told)
+		told_heat(tracker, told);
+	if (frame)
+		frame_heat(tracker, frame, gfn);
 }
 
 /* ---- writes that KVM does not tell of ---- */

@@ -35,6 +35,8 @@ enum kvmbpf_helper_limits {
 	KVMBPF_WRITE_BYTES = 32,        /* of a write that an event carries; longer ones come in parts */
 	KVMBPF_TRACKED_FRAMES_MAX = 64, /* a tracker */
 	KVMBPF_TRACKED_RANGES_MAX = 16, /* a frame */
+	KVMBPF_TOLD_FRAMES_MAX = 16384, /* a tracker: frames without a copy */
+	KVMBPF_TOLD_RUN_MAX = 512,      /* of one call */
 	/* To one frame within a second: untracked, unless protected. The parameter hot_writes changes it. */
 	KVMBPF_HOT_WRITES = 16384,
 };
@@ -152,8 +154,20 @@ enum kvmbpf_track_flags {
 int kvmbpf_track(struct kvmbpf_tracker *tracker, __u64 gpa, __u32 len, __u32 flags,
 		 __u64 cookie) KVMBPF_KSYM;
 /*
- * Ends the tracking of the ranges within @len bytes at @gpa, and waits until no write to them is
- * being handled. -ENOENT: none. Process context.
+ * Tracks @frames (1 to KVMBPF_TOLD_RUN_MAX) whole frames from @gpa on, without a copy: writes are
+ * told (KVMBPF_WRITE_NO_OLD), and never compared or undone. All else is as said above. Frames that
+ * are tracked so already stay as they are; one that has tracked ranges as well has its writes told
+ * twice.
+ *
+ * Returns how many frames from @gpa on are tracked now; where it is fewer, a call for the next one
+ * says why. -EINVAL: not at the start of a frame, or the number; -ENOSPC: KVMBPF_TOLD_FRAMES_MAX;
+ * -ENOMEM; -ENXIO, -ESHUTDOWN, -EAGAIN and -EOWNERDEAD as above. Process context.
+ */
+int kvmbpf_tell_writes(struct kvmbpf_tracker *tracker, __u64 gpa, __u32 frames,
+		       __u64 cookie) KVMBPF_KSYM;
+/*
+ * Ends the tracking of the ranges, and of the frames without a copy, that lie within @len bytes at
+ * @gpa, and waits until no write to them is being handled. -ENOENT: none. Process context.
  */
 int kvmbpf_untrack(struct kvmbpf_tracker *tracker, __u64 gpa, __u64 len) KVMBPF_KSYM;
 
@@ -167,6 +181,13 @@ struct kvmbpf_tracked {
 /* The @index-th tracked range, in no order. -ENOENT: no more. Process context. */
 int kvmbpf_tracked_at(struct kvmbpf_tracker *tracker, __u32 index,
 		      struct kvmbpf_tracked *ret_tracked) KVMBPF_KSYM;
+
+/*
+ * The first frame without a copy at @gpa or above; its `len` is 0 where it was given up (too hot,
+ * or its memslot went). -ENOENT: no more. Process context.
+ */
+int kvmbpf_told_next(struct kvmbpf_tracker *tracker, __u64 gpa,
+		     struct kvmbpf_tracked *ret_tracked) KVMBPF_KSYM;
 
 /*
  * Compares what is tracked of a VM with what it should hold, and takes each difference for a write
@@ -202,6 +223,7 @@ enum kvmbpf_write_flags {
 	KVMBPF_WRITE_STOOD_ASIDE = 1u << 1, /* protected, but dirty-logged: not undone */
 	KVMBPF_WRITE_FAILED = 1u << 2,      /* protected, but the old bytes could not be written */
 	KVMBPF_WRITE_NO_VCPU = 1u << 3,     /* the writer is not a vCPU's thread */
+	KVMBPF_WRITE_NO_OLD = 1u << 4,      /* of a frame without a copy: the old bytes are 0 */
 };
 
 /* A guest write that touched a tracked range. Time: when the program runs. */
@@ -222,12 +244,15 @@ struct kvmbpf_stop {
 	__u64 kvm;
 	__u64 gpa;    /* of the frame; all frames of the VM: ~0 */
 	__u32 reason; /* enum kvmbpf_stop_reason */
-	__u32 pad;
+	__u32 frames; /* 1; all: 0; of a memslot's frames without a copy: how many, and gpa is its start */
 };
 
 /* Called on the writing vCPU's thread, after the write and before the vCPU runs again. */
 void kvmbpf_guest_wrote(const struct kvmbpf_write *write);
-/* Called once a frame (or once a VM, gpa ~0), when it is decided, before KVM is told. */
+/*
+ * Called once a frame (once a VM, gpa ~0; once a memslot for its frames without a copy), when it is
+ * decided, before KVM is told.
+ */
 void kvmbpf_tracking_stopped(const struct kvmbpf_stop *stop);
 
 #ifdef __KERNEL__

@@ -188,6 +188,8 @@ int tracker_release(void *ctx)
 	}
 
 TRACKER_CALL(track, kvmbpf_track(tracker, call.address, call.len, call.flags, call.cookie))
+TRACKER_CALL(tell_writes, kvmbpf_tell_writes(tracker, call.address, call.len, call.cookie))
+TRACKER_CALL(told_next, kvmbpf_told_next(tracker, call.address, &call.tracked))
 TRACKER_CALL(untrack, kvmbpf_untrack(tracker, call.address, call.len))
 TRACKER_CALL(tracked_at, kvmbpf_tracked_at(tracker, call.index, &call.tracked))
 TRACKER_CALL(tracker_restart, kvmbpf_tracker_restart(tracker))

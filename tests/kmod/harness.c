@@ -145,6 +145,14 @@ int track(uint64_t gpa, uint32_t len, uint32_t flags, uint64_t cookie)
 	return harness_call("track");
 }
 
+int tell_writes(uint64_t gpa, uint32_t frames, uint64_t cookie)
+{
+	bss->call.address = gpa;
+	bss->call.len = frames;
+	bss->call.cookie = cookie;
+	return harness_call("tell_writes");
+}
+
 int untrack(uint64_t gpa, uint64_t len)
 {
 	bss->call.address = gpa;

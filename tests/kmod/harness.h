@@ -30,6 +30,7 @@ int harness_call(const char *program);
 /* Keeps a handle of a process's VM in `slot`, and the address of struct kvm in bss->call.kvm. */
 int acquire(unsigned int slot, pid_t pid, unsigned int index);
 int track(uint64_t gpa, uint32_t len, uint32_t flags, uint64_t cookie);
+int tell_writes(uint64_t gpa, uint32_t frames, uint64_t cookie);
 int untrack(uint64_t gpa, uint64_t len);
 
 /* Takes what was told until now; returns how many there are in all. */

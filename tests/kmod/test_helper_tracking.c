@@ -47,6 +47,31 @@ static void told_stop(const struct told *record, uint64_t gpa, uint32_t reason)
 	cr_assert_eq(record->stop.reason, reason);
 }
 
+/* Runs of frames without a copy; how many there are. */
+static unsigned int tell_frames(uint64_t gpa, unsigned int frames, uint64_t cookie)
+{
+	unsigned int done = 0, run;
+	int result;
+
+	for (; done < frames; done += result) {
+		run = frames - done < KVMBPF_TOLD_RUN_MAX ? frames - done : KVMBPF_TOLD_RUN_MAX;
+		result = tell_writes(gpa + (uint64_t)done * PAGE, run, cookie);
+		if (result <= 0)
+			break;
+	}
+	return done;
+}
+
+static unsigned int frames_told(void)
+{
+	unsigned int count = 0;
+
+	for (bss->call.address = 0; !harness_call("told_next");
+	     bss->call.address = bss->call.tracked.gpa + PAGE)
+		count += bss->call.tracked.len == PAGE;
+	return count;
+}
+
 /* ---- what is told ---- */
 
 MODE_TEST(helper_tracking, a_write_is_told)
@@ -235,7 +260,7 @@ Test(helper_tracking, what_is_untracked_is_not_told)
 /* ---- who may ---- */
 
 /* A process of its own that holds the tracker, until it is killed. */
-static pid_t start_holder(void)
+static pid_t start_holder(unsigned int frames)
 {
 	int ready[2];
 	char byte;
@@ -246,7 +271,8 @@ static pid_t start_holder(void)
 	if (pid == 0) {
 		if (harness_try_load(false) || acquire(0, t.vm.pid, 0) ||
 		    harness_call("tracker_acquire") ||
-		    track(TARGET, 8, KVMBPF_TRACK_PROTECT, 1) || write(ready[1], "r", 1) != 1)
+		    track(TARGET, 8, KVMBPF_TRACK_PROTECT, 1) ||
+		    tell_frames(GUEST_SCRATCH, frames, 2) != frames || write(ready[1], "r", 1) != 1)
 			_exit(1);
 		for (;;)
 			pause();
@@ -290,7 +316,7 @@ Test(helper_tracking, ends_with_a_holder_that_is_killed)
 	harness_open(&(struct tinyvm_options){ 0 });
 	tinyvm_poke64(&t.vm, TARGET, 1);
 	assert_ok(acquire(0, t.vm.pid, 0));
-	holder = start_holder();
+	holder = start_holder(0);
 	cr_assert_eq(harness_call("tracker_pid"), holder);
 	assert_rc(harness_call("tracker_acquire"), -EBUSY);
 	store(0, TARGET, 2);
@@ -420,4 +446,225 @@ Test(helper_tracking, writing_often_does_not_end_protection)
 	cr_assert_eq(told_take(), 0);
 	store(0, TARGET, 5);
 	assert_hex(tinyvm_peek64(&t.vm, TARGET), 0);
+}
+
+/* ---- frames without a copy ---- */
+
+/* As many as a kernel's text has. */
+enum { MANY = 5000, MANY_MEMORY = 32 << 20, LAST = GUEST_MEMORY_MIN - PAGE };
+
+static void open_many(const struct tinyvm_options *options)
+{
+	open_tracked(options);
+	cr_assert_eq(tell_frames(GUEST_SCRATCH, MANY, 7), MANY);
+	cr_assert_eq(frames_told(), MANY);
+}
+
+Test(helper_tracking, writes_to_many_frames_are_told)
+{
+	uint64_t value = 0x1122334455667788;
+	const struct kvmbpf_write *write;
+
+	open_many(&(struct tinyvm_options){ .memory = MANY_MEMORY, .vcpus = 2 });
+	store(1, TARGET, value);
+	store(0, LAST, value);
+	told_wait(2);
+	write = &told[0].write;
+	cr_assert_eq(told[0].type, TOLD_WRITE);
+	assert_hex(write->gpa, TARGET);
+	cr_assert_eq(write->cookie, 7);
+	cr_assert_eq(write->vcpu_id, 1);
+	cr_assert_eq(write->flags, KVMBPF_WRITE_NO_OLD);
+	cr_assert_eq(write->len, 8);
+	cr_assert_arr_eq(write->new_bytes, &value, 8);
+	cr_assert(write->rip >= gva(GUEST_TEXT) && write->rip < gva(GUEST_TEXT + GUEST_TEXT_SIZE));
+	assert_hex(told[1].write.gpa, LAST);
+	assert_hex(tinyvm_peek64(&t.vm, TARGET), value);
+	assert_rc(tracked_at(0), -ENOENT);
+	/* Once more changes nothing. */
+	cr_assert_eq(tell_frames(GUEST_SCRATCH, MANY, 8), MANY);
+	store(0, TARGET, 0);
+	told_wait(3);
+	cr_assert_eq(told_take(), 3);
+	cr_assert_eq(told[2].write.cookie, 7);
+}
+
+Test(helper_tracking, a_frame_with_ranges_can_be_told_whole)
+{
+	open_tracked(&(struct tinyvm_options){ 0 });
+	assert_ok(track(TARGET, 8, KVMBPF_TRACK_PROTECT, 1));
+	cr_assert_eq(tell_writes(GUEST_SCRATCH, 1, 2), 1);
+	store(0, TARGET, 5);
+	store(0, TARGET + 8, 5);
+	told_wait(3);
+	cr_assert_eq(told_take(), 3);
+	cr_assert_eq(told[0].write.cookie, 2);
+	cr_assert_eq(told[0].write.flags, KVMBPF_WRITE_NO_OLD);
+	cr_assert_eq(told[1].write.cookie, 1);
+	cr_assert_eq(told[1].write.flags, KVMBPF_WRITE_UNDONE);
+	cr_assert_eq(told[2].write.cookie, 2);
+	assert_hex(tinyvm_peek64(&t.vm, TARGET), 0);
+	/* Each kind ends by itself. */
+	assert_ok(untrack(TARGET, 8));
+	cr_assert_eq(frames_told(), 1);
+	assert_ok(track(TARGET, 8, 0, 1));
+	assert_ok(untrack(GUEST_SCRATCH, PAGE));
+	cr_assert_eq(frames_told(), 0);
+	assert_rc(tracked_at(0), -ENOENT);
+	store(0, TARGET, 6);
+	cr_assert_eq(told_take(), 3);
+}
+
+Test(helper_tracking, bad_runs_are_errors)
+{
+	open_tracked(&(struct tinyvm_options){ 0 });
+	assert_rc(tell_writes(GUEST_SCRATCH + 1, 1, 0), -EINVAL);
+	assert_rc(tell_writes(GUEST_SCRATCH, 0, 0), -EINVAL);
+	assert_rc(tell_writes(GUEST_SCRATCH, KVMBPF_TOLD_RUN_MAX + 1, 0), -EINVAL);
+	assert_rc(tell_writes(GUEST_SCRATCH, ~0u, 0), -EINVAL);
+	assert_rc(tell_writes(GUEST_MEMORY_MIN, 1, 0), -ENXIO);
+	assert_rc(tell_writes(~0ull << 12, 2, 0), -ENXIO);
+	cr_assert_eq(tell_writes(LAST, 2, 0), 1);
+	/* What lies within, and no less than a frame. */
+	assert_rc(untrack(LAST, PAGE - 1), -ENOENT);
+	assert_rc(untrack(LAST + 1, PAGE), -ENOENT);
+	assert_rc(untrack(0, LAST), -ENOENT);
+	cr_assert_eq(frames_told(), 1);
+	assert_ok(untrack(LAST - 1, PAGE + 1));
+	assert_rc(untrack(0, ~0ull), -ENOENT);
+	cr_assert_eq(frames_told(), 0);
+}
+
+Test(helper_tracking, there_is_room_for_so_many_frames)
+{
+	const uint64_t all = (uint64_t)KVMBPF_TOLD_FRAMES_MAX * PAGE;
+
+	open_tracked(&(struct tinyvm_options){ .memory = 80 << 20 });
+	cr_assert_eq(tell_frames(GUEST_SCRATCH, KVMBPF_TOLD_FRAMES_MAX, 1),
+		     KVMBPF_TOLD_FRAMES_MAX);
+	assert_rc(tell_writes(GUEST_SCRATCH + all, 1, 1), -ENOSPC);
+	assert_ok(untrack(GUEST_SCRATCH + 16 * PAGE, 16 * PAGE));
+	cr_assert_eq(tell_writes(GUEST_SCRATCH + all, 17, 1), 16);
+	assert_rc(tell_writes(GUEST_SCRATCH + all + 16 * PAGE, 1, 1), -ENOSPC);
+	assert_ok(untrack(0, ~0ull));
+	cr_assert_eq(frames_told(), 0);
+	cr_assert_eq(tell_writes(GUEST_SCRATCH, 1, 1), 1);
+}
+
+Test(helper_tracking, many_frames_end_with_a_holder_that_is_killed)
+{
+	pid_t holder;
+
+	harness_open(&(struct tinyvm_options){ .memory = MANY_MEMORY });
+	assert_ok(acquire(0, t.vm.pid, 0));
+	holder = start_holder(MANY);
+	told_clear();
+	kill(holder, SIGKILL);
+	waitpid(holder, NULL, 0);
+	tracker_wait(0);
+	told_wait(1);
+	store(0, TARGET, 2);
+	cr_assert_eq(told_take(), 1);
+	told_stop(&told[0], ~0ull, KVMBPF_STOP_RELEASED);
+	assert_ok(harness_call("tracker_acquire"));
+	cr_assert_eq(frames_told(), 0);
+	cr_assert_eq(tell_frames(GUEST_SCRATCH, MANY, 1), MANY);
+}
+
+Test(helper_tracking, many_frames_of_a_kernel_that_goes)
+{
+	open_many(&(struct tinyvm_options){ .memory = MANY_MEMORY });
+	assert_ok(stop(KVMBPF_STOP_KERNEL));
+	store(0, TARGET, 5);
+	assert_rc(tell_writes(GUEST_SCRATCH, 1, 1), -ESHUTDOWN);
+	cr_assert_eq(told_take(), 1);
+	told_stop(&told[0], ~0ull, KVMBPF_STOP_KERNEL);
+	assert_ok(harness_call("tracker_restart"));
+	cr_assert_eq(frames_told(), 0);
+	cr_assert_eq(tell_frames(GUEST_SCRATCH, MANY, 1), MANY);
+	store(0, TARGET, 6);
+	told_wait(2);
+}
+
+Test(helper_tracking, many_frames_end_with_the_vm)
+{
+	open_many(&(struct tinyvm_options){ .memory = MANY_MEMORY });
+	tinyvm_kill(&t.vm);
+	told_wait(1);
+	told_stop(&told[0], ~0ull, KVMBPF_STOP_VM);
+	assert_rc(tell_writes(GUEST_SCRATCH, 1, 1), -EOWNERDEAD);
+	harness_call("tracker_release");
+}
+
+Test(helper_tracking, a_memslot_that_goes_takes_many_frames_along)
+{
+	struct tinyvm_slot gone;
+	uint64_t gpa;
+
+	open_tracked(&(struct tinyvm_options){ .slots = 2, .memory = 2 * MANY_MEMORY });
+	gpa = t.vm.slot[1].gpa;
+	gone = t.vm.slot[1];
+	gone.size = 0;
+	cr_assert_eq(tell_writes(GUEST_SCRATCH, 1, 1), 1);
+	for (unsigned int round = 0; round < 5; round++) {
+		told_clear();
+		cr_assert_eq(tell_frames(gpa + PAGE, MANY, 2), MANY);
+		assert_ok(tinyvm_set_slot(&t.vm, &gone));
+		told_wait(1);
+		told_stop(&told[0], gpa, KVMBPF_STOP_MEMSLOT);
+		cr_assert_eq(told[0].stop.frames, MANY);
+		cr_assert_eq(told_take(), 1);
+		assert_rc(tell_writes(gpa + PAGE, 1, 2), -ENXIO);
+		assert_ok(tinyvm_set_slot(&t.vm, &t.vm.slot[1]));
+		cr_assert_eq(frames_told(), 1);
+	}
+	/* KVM would warn of counts that it never made. */
+	assert_ok(untrack(0, ~0ull));
+	cr_assert_eq(frames_told(), 0);
+}
+
+/* A frame's entry goes while the guest writes there: KVM's callbacks look at it. */
+Test(helper_tracking, frames_come_and_go_under_writes)
+{
+	uint64_t words[] = { gva(TARGET), 1, 2, 3, 4 };
+	size_t count = 0;
+
+	open_tracked(&(struct tinyvm_options){ 0 });
+	words[0] = gva(TARGET);
+	assert_ok(tinyvm_command(&t.vm, 0, GUEST_CMD_REWRITE, words, 5));
+	for (unsigned int round = 0; round < 200; round++) {
+		cr_assert_eq(tell_frames(GUEST_SCRATCH, 256, round), 256);
+		if (round % 2)
+			assert_ok(track(TARGET, 16, 0, 1));
+		count += told_take();
+		told_clear();
+		assert_ok(untrack(0, ~0ull));
+	}
+	assert_ok(tinyvm_stop(&t.vm, 0));
+	cr_assert_gt(count, 0);
+	told_clear();
+	store(0, TARGET, 5);
+	cr_assert_eq(told_take(), 0);
+}
+
+Test(helper_tracking, of_many_frames_a_hot_one_is_given_up)
+{
+	open_many(&(struct tinyvm_options){ .memory = MANY_MEMORY });
+	set_hot_writes(1000);
+	write_often(TARGET, 2000);
+	set_hot_writes(KVMBPF_HOT_WRITES);
+	told_wait(1000);
+	/* The last write is told before the stop, unless another was on its way. */
+	told_stop(&told[told_take() - 1], GUEST_SCRATCH, KVMBPF_STOP_HOT);
+	told_clear();
+	cr_assert_eq(frames_told(), MANY - 1);
+	store(0, TARGET, 5);
+	store(0, LAST, 5);
+	told_wait(1);
+	cr_assert_eq(told_take(), 1);
+	assert_hex(told[0].write.gpa, LAST);
+	cr_assert_eq(tell_frames(GUEST_SCRATCH, MANY, 9), MANY);
+	store(0, TARGET, 6);
+	told_wait(2);
+	cr_assert_eq(told[1].write.cookie, 9);
 }
