@@ -3,8 +3,12 @@
  * fits. */
 #include "unit/audit_guest.h"
 
+/* Some bytes that are nobody's follow each symbol. */
+#define ka_kernel_symbol_end(kernel, gva, end) ((void)(kernel), *(end) = (gva) + 0x21f, 0)
+
 #include "monitor/audits/code.c"
 #include "monitor/audits/ftrace.c"
+#include "monitor/audits/ftrace_fprobes.c"
 #include "monitor/audits/kprobes.c"
 #include "monitor/audits/operations.c"
 #include "monitor/audits/operations_lists.c"
@@ -33,6 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		audit_guest_make();
 		audit_guest_sockets();
 		audit_guest_inet();
+		if (len && data[0] & 1)
+			audit_guest_fprobes();
 		audit_guest.everywhere = true;
 		audit_modules_there[0].taints = data && len ? data[0] << 8 : 0;
 		/* Behind the lists' beginnings, so that prepare() finds what it needs. */

@@ -12,7 +12,7 @@
 #include <kvmaccess.h>
 #include <string.h>
 
-enum { MEMORY_BYTES = 1 << 16, MEMBERS_MAX = 144, SYMBOLS_MAX = 32 };
+enum { MEMORY_BYTES = 1 << 16, MEMBERS_MAX = 160, SYMBOLS_MAX = 32 };
 
 #define IMAGE 0xffffffff81000000ull
 #define TEXT_END (IMAGE + 0x800000)
@@ -197,6 +197,24 @@ static inline void audit_guest_tracing(void)
 	audit_symbol("pre_handler_kretprobe", IMAGE + 0x300);
 	audit_symbol("__start___tracepoints_ptrs", MEMORY + 0x800);
 	audit_symbol("__stop___tracepoints_ptrs", MEMORY + 0x808);
+}
+
+/* Where kernels since 6.14 have fprobes; the symbol is the last one. */
+#define AUDIT_FPROBES (MEMORY + 0x3800)
+
+static inline void audit_guest_fprobes(void)
+{
+	for (size_t i = 0; i < audit_guest.members_count; i++)
+		if (!strcmp(audit_guest.members[i].type, "fprobe"))
+			audit_guest.members[i].type = "before";
+	audit_member("fprobe", "entry_handler", 24, 8);
+	audit_member("fprobe", "exit_handler", 32, 8);
+	audit_member("fprobe_hlist", "hlist", 0, 16);
+	audit_member("fprobe_hlist", "fp", 32, 8);
+	audit_member("fprobe_hlist", "size", 40, 4);
+	audit_member("fprobe_hlist", "array", 48, 0);
+	audit_member("fprobe_hlist_node", "addr", 8, 8);
+	audit_symbol("fprobe_table", AUDIT_FPROBES);
 }
 
 /* Of /proc, notifiers, netfilter and file systems. */

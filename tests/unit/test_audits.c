@@ -3,8 +3,12 @@
  */
 #include "audit_guest.h"
 
+/* Some bytes that are nobody's follow each symbol. */
+#define ka_kernel_symbol_end(kernel, gva, end) ((void)(kernel), *(end) = (gva) + 0x21f, 0)
+
 #include "monitor/audits/code.c"
 #include "monitor/audits/ftrace.c"
+#include "monitor/audits/ftrace_fprobes.c"
 #include "monitor/audits/kprobes.c"
 #include "monitor/audits/operations.c"
 #include "monitor/audits/operations_lists.c"
@@ -63,6 +67,7 @@ static void stop(void)
 static int look(void)
 {
 	result.count = 0;
+	result.gap = NULL;
 	return audit->look(state, &audit_guest_view, &result);
 }
 
@@ -142,6 +147,58 @@ Test(ftrace, handler_of_an_fprobe_is_told)
 	cr_assert_eq(look(), 0);
 	cr_assert_eq(result.count, 1);
 	cr_assert_eq(result.differences[0].object.index, OPS + 48);
+}
+
+#define TABLED (MEMORY + 0x6800)
+
+/* As kernels have them since 6.14: of 64 chains the last one has one, of two functions. */
+static void fprobe_put(uint64_t entry, uint64_t exit)
+{
+	audit->release(state);
+	audit_guest_fprobes();
+	cr_assert_eq(audit->prepare(&audit_guest_view, &state), 0);
+	audit_word(AUDIT_FPROBES + 63 * 8, TABLED);
+	audit_word(TABLED + 32, PROBE);
+	audit_word(TABLED + 40, 2);
+	audit_word(TABLED + 48 + 8, IMAGE + 0x4560);
+	audit_word(PROBE + 24, entry);
+	audit_word(PROBE + 32, exit);
+}
+
+Test(ftrace, handler_of_an_fprobe_in_a_table_is_told)
+{
+	fprobe_put(IMAGE + 0x10, MODULE_TEXT);
+	cr_assert_eq(look(), 0);
+	cr_assert_eq(result.count, 1);
+	cr_assert_eq(result.differences[0].object.index, PROBE + 32);
+	cr_assert_eq(result.differences[0].target, MODULE_TEXT);
+	cr_assert_str_eq(result.differences[0].name, "some_function and 1 more");
+	cr_assert_null(result.gap);
+}
+
+Test(ftrace, fprobe_that_is_taken_away_is_silent)
+{
+	fprobe_put(MODULE_TEXT, MODULE_TEXT);
+	audit_word(TABLED + 32, 0);
+	cr_assert_eq(look(), 0);
+	cr_assert_eq(result.count, 0);
+}
+
+Test(ftrace, fprobes_in_a_circle_end)
+{
+	fprobe_put(MODULE_TEXT, 0);
+	audit_word(TABLED, TABLED);
+	cr_assert_eq(look(), -EAGAIN);
+}
+
+Test(ftrace, fprobes_that_are_not_found_are_said)
+{
+	audit->release(state);
+	audit_guest_fprobes();
+	audit_guest.symbols_count--;
+	cr_assert_eq(audit->prepare(&audit_guest_view, &state), 0);
+	cr_assert_eq(look(), 0);
+	cr_assert_not_null(result.gap);
 }
 
 /* An entry of direct_functions, in which it is all about the last word. */

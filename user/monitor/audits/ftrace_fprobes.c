@@ -14,20 +14,20 @@
 #include <string.h>
 
 enum {
-	BUCKETS_MAX = 1024, /* of 64, FPROBE_TABLE_SIZE */
+	FPROBE_BUCKETS_MAX = 1024, /* of 64, FPROBE_TABLE_SIZE */
 	FPROBES_MAX = 4096, /* of all */
-	NAME_MAX_BYTES = 40,
+	FPROBE_NAME_MAX = 40,
 };
 
 /* What of the table is looked at: a power of two, as it is, that ends before the next symbol. */
-static size_t count_buckets(const struct audit_view *view, uint64_t table)
+static size_t fprobe_buckets(const struct audit_view *view, uint64_t table)
 {
 	size_t buckets = 1;
 	uint64_t end;
 
 	if (ka_kernel_symbol_end(view->kernel, table, &end) || end <= table)
 		return 0;
-	while (buckets * 2 <= BUCKETS_MAX && buckets * 2 * records_word(view) <= end - table)
+	while (buckets * 2 <= FPROBE_BUCKETS_MAX && buckets * 2 * records_word(view) <= end - table)
 		buckets *= 2;
 	return buckets;
 }
@@ -51,22 +51,22 @@ void fprobes_prepare(const struct audit_view *view, struct fprobes *ret_fprobes)
 	    ka_kernel_symbol(view->kernel, "fprobe_table", &fprobes.table))
 		fprobes.table = 0;
 	else
-		fprobes.buckets = count_buckets(view, fprobes.table);
+		fprobes.buckets = fprobe_buckets(view, fprobes.table);
 	fprobes.missed = !fprobes.buckets;
 	*ret_fprobes = fprobes;
 }
 
 /* One entry of the table, and the fprobe that it is of. */
-struct entry {
+struct fprobe_entry {
 	uint64_t gva, next, probe, first, handlers[2];
 	uint32_t count;
 };
 
-static int entry_read(const struct audit_view *view, const struct fprobes *fprobes, uint64_t gva,
-		      struct entry *ret_entry)
+static int fprobe_read(const struct audit_view *view, const struct fprobes *fprobes, uint64_t gva,
+		      struct fprobe_entry *ret_entry)
 {
 	unsigned int word = records_word(view);
-	struct entry entry = { .gva = gva - fprobes->link.offset };
+	struct fprobe_entry entry = { .gva = gva - fprobes->link.offset };
 	struct ka_piece pieces[] = {
 		{ .address = gva, .buf = &entry.next, .len = word },
 		{ .address = entry.gva + fprobes->probe.offset, .buf = &entry.probe, .len = word },
@@ -94,10 +94,10 @@ static int entry_read(const struct audit_view *view, const struct fprobes *fprob
 	return err;
 }
 
-static void name_functions(const struct audit_view *view, const struct entry *entry, char *buf, size_t size)
+static void fprobe_name(const struct audit_view *view, const struct fprobe_entry *entry, char *buf, size_t size)
 {
 	const char *first = code_function_name(view, entry->first);
-	char name[NAME_MAX_BYTES];
+	char name[FPROBE_NAME_MAX];
 
 	text_clean(name, sizeof(name), entry->count && first ? first : "unknown function");
 	if (entry->count > 1)
@@ -106,8 +106,8 @@ static void name_functions(const struct audit_view *view, const struct entry *en
 		snprintf(buf, size, "%s", name);
 }
 
-static void tell_handlers(const struct audit_view *view, const struct fprobes *fprobes,
-			  const struct entry *entry, struct audit_result *result)
+static void fprobe_tell(const struct audit_view *view, const struct fprobes *fprobes,
+			  const struct fprobe_entry *entry, struct audit_result *result)
 {
 	uint64_t places[] = { entry->probe + fprobes->entry.offset,
 			      entry->probe + fprobes->exit.offset };
@@ -121,7 +121,7 @@ static void tell_handlers(const struct audit_view *view, const struct fprobes *f
 		if (!difference)
 			continue;
 		difference->gva = places[i];
-		name_functions(view, entry, difference->name, sizeof(difference->name));
+		fprobe_name(view, entry, difference->name, sizeof(difference->name));
 		code_tell(view, difference, entry->handlers[i], "fprobe");
 	}
 }
@@ -130,7 +130,7 @@ int fprobes_look(const struct audit_view *view, const struct fprobes *fprobes,
 		 struct audit_result *result)
 {
 	unsigned int word = records_word(view);
-	uint8_t heads[8 * BUCKETS_MAX];
+	uint8_t heads[8 * FPROBE_BUCKETS_MAX];
 	struct ka_piece piece = { .address = fprobes->table,
 				  .buf = heads,
 				  .len = (uint32_t)(fprobes->buckets * word) };
@@ -142,14 +142,14 @@ int fprobes_look(const struct audit_view *view, const struct fprobes *fprobes,
 	if (fprobes->buckets)
 		err = records_read(view, &piece, 1);
 	for (size_t i = 0; !err && i < fprobes->buckets; i++) {
-		struct entry entry;
+		struct fprobe_entry entry;
 
 		for (uint64_t at = records_word_at(view, heads + i * word); !err && at; at = entry.next) {
 			if (steps++ == FPROBES_MAX)
 				return -EAGAIN;
-			err = entry_read(view, fprobes, at, &entry);
+			err = fprobe_read(view, fprobes, at, &entry);
 			if (!err)
-				tell_handlers(view, fprobes, &entry, result);
+				fprobe_tell(view, fprobes, &entry, result);
 		}
 	}
 	return err;
