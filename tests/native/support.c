@@ -177,6 +177,16 @@ size_t descriptors_open(void)
 	return count_descriptors("");
 }
 
+bool descriptors_end_at(size_t most)
+{
+	for (unsigned int i = 0; i < 100; i++) {
+		if (descriptors_open() <= most)
+			return true;
+		usleep(20 * 1000);
+	}
+	return false;
+}
+
 size_t descriptors_of_kvm(void)
 {
 	return count_descriptors("anon_inode:kvm");

@@ -46,6 +46,8 @@ void pattern_poke(uint64_t gpa, uint8_t *ret_copy, size_t len, unsigned int seed
 
 /* Entries in /proc/self/fd, and those that are KVM's. */
 size_t descriptors_open(void);
+/* Waits for up to 2 s: what is left behind on a busy machine closes its own when it comes to its end. */
+bool descriptors_end_at(size_t most);
 size_t descriptors_of_kvm(void);
 
 /* Declares a test once per paging mode that a running kernel can have. */

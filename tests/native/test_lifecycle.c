@@ -152,7 +152,7 @@ Test(lifecycle, two_hundred_starts_and_stops)
 		descriptors = descriptors_open();
 		resident = resident_kb();
 	}
-	cr_assert_eq(descriptors_open(), descriptors);
+	cr_assert(descriptors_end_at(descriptors));
 	cr_assert_lt(resident_kb() - resident, GROWTH_KB, "%ld KiB more", resident_kb() - resident);
 	for (size_t i = 0; i < seen_count; i++)
 		cr_assert(seen[i].appeared <= 1 && seen[i].gone <= 1);
@@ -645,5 +645,5 @@ Test(lifecycle, host_leaves_nothing_open)
 	}
 	t.ka = NULL;
 	t.host = NULL;
-	cr_assert_eq(descriptors_open(), before);
+	cr_assert(descriptors_end_at(before));
 }
