@@ -126,6 +126,8 @@ static __always_inline int tracked_at(struct kvmbpf_tracker *tracker,
 	}
 
 TRACKER_CALL(track, kvmbpf_track(tracker, call->gpa, call->len, call->flags, call->cookie))
+/* Not loaded where the module is an older one. */
+TRACKER_CALL(tell, kvmbpf_tell_writes(tracker, call->gpa, call->len / 4096, call->cookie))
 TRACKER_CALL(untrack, kvmbpf_untrack(tracker, call->gpa, call->len))
 TRACKER_CALL(restart, kvmbpf_tracker_restart(tracker))
 TRACKER_CALL(list, tracked_at(tracker, call))

@@ -196,7 +196,8 @@ struct ka_host_events {
 	/* A guest wrote to tracked bytes; all of them in their order, after the write and, where it
 	 * was undone, after that. */
 	void (*guest_wrote)(void *ctx, uint64_t key, const struct ka_write *write);
-	/* A frame is tracked no more; UINT64_MAX: nothing of this VM is. */
+	/* A frame is tracked no more; UINT64_MAX: nothing of this VM is. KA_STOP_MEMSLOT of what
+	 * ka_track_frames() tracks: all in the memslot that begins there. */
 	void (*tracking_stopped)(void *ctx, uint64_t key, uint64_t gpa,
 				 enum ka_stop_reason reason);
 	/* Writes, or stops of tracking, that were not told (ring buffer full); `count` since the
@@ -391,7 +392,16 @@ int ka_tracker_pid(struct ka_vm *vm, pid_t *ret_pid);
  * -ESHUTDOWN, stopped: ka_track_begin() again.
  */
 int ka_track(struct ka_vm *vm, uint64_t gpa, size_t len, unsigned int flags, uint64_t cookie);
-/* Ends the tracking of all ranges within @len bytes at @gpa. -ENOENT: there is none. */
+/*
+ * Tracks writes to @frames whole frames of 4096 bytes from @gpa on, of which nothing is kept: a write is
+ * told without what was there before (KA_WRITE_NO_OLD). For much memory that is seldom written, such as a
+ * kernel's text. Frames that are tracked so already stay as they are.
+ * Returns how many from @gpa on are tracked now, 512 in a call at most; where it is fewer than were asked
+ * for, a call for the next one says why. Errors: as ka_track(); -ENOSPC, 16384 such frames of a VM are the
+ * most; -EOPNOTSUPP, a module that has not got this; -EAGAIN, the frame is just being given up as too hot.
+ */
+int ka_track_frames(struct ka_vm *vm, uint64_t gpa, size_t frames, uint64_t cookie);
+/* Ends the tracking of all ranges and whole frames within @len bytes at @gpa. -ENOENT: there is none. */
 int ka_untrack(struct ka_vm *vm, uint64_t gpa, uint64_t len);
 
 struct ka_tracked {
@@ -409,6 +419,7 @@ enum ka_write_flags {
 	KA_WRITE_STOOD_ASIDE = 1u << 1, /* protected, but dirty-logged: not undone */
 	KA_WRITE_FAILED = 1u << 2,      /* protected, but the old bytes could not be put back */
 	KA_WRITE_NO_VCPU = 1u << 3,     /* not by a vCPU of this VM: `vcpu` and `rip` are 0 */
+	KA_WRITE_NO_OLD = 1u << 4,      /* of ka_track_frames(): `old_bytes` are 0 */
 };
 
 /* A guest's write that touched tracked bytes. Long ones come in parts. */

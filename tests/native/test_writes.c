@@ -180,6 +180,30 @@ Test(writes, burst_is_told_or_counted_to_the_last_write)
 		     (unsigned long)lost, (unsigned long)(4 * rounds));
 }
 
+Test(writes, whole_frames_are_told_without_what_was_there)
+{
+	const uint64_t frame = GUEST_SCRATCH, new = 0x7777777777777777;
+
+	open_tracked(&(struct tinyvm_options){});
+	cr_assert_eq(ka_track_frames(t.ka, frame, 1, 99), 1);
+	cr_assert_eq(ka_track_frames(t.ka, frame, 1, 99), 1, "stays as it is");
+	store(there, new);
+	until_writes(1);
+	dispatch(0);
+	cr_assert_eq(write_count, 1);
+	assert_hex(writes[0].gpa, there);
+	cr_assert_eq(writes[0].cookie, 99);
+	cr_assert_eq(writes[0].flags, KA_WRITE_NO_OLD);
+	cr_assert_arr_eq(writes[0].new_bytes, &new, sizeof(new));
+	assert_hex(tinyvm_peek64(&t.vm, there), new);
+	assert_rc(ka_track_frames(t.ka, frame + 8, 1, 99), -EINVAL);
+	assert_rc(ka_track_frames(t.ka, 1ull << 40, 1, 99), -ENXIO);
+	assert_ok(ka_untrack(t.ka, frame, PAGE));
+	store(there, 1);
+	dispatch(0);
+	cr_assert_eq(write_count, 1, "no longer, once it is tracked no more");
+}
+
 Test(writes, arguments_are_checked)
 {
 	struct ka_tracked tracked[4];

@@ -60,6 +60,15 @@
 #define guest_first_look_took tested_guest_first_look_took
 #define guest_text_add tested_guest_text_add
 #define guest_text_collect tested_guest_text_collect
+#define guest_text_wrote tested_guest_text_wrote
+#define guest_text_soon tested_guest_text_soon
+#define guest_text_track tested_guest_text_track
+#define guest_text_untrack tested_guest_text_untrack
+#define guest_text_forget tested_guest_text_forget
+#define guest_text_retrack tested_guest_text_retrack
+#define guest_text_is_tracked tested_guest_text_is_tracked
+#define guest_text_hot tested_guest_text_hot
+#define guest_text_written tested_guest_text_written
 #define guest_track tested_guest_track
 #define guest_audit tested_guest_audit
 #define guest_audits_drop tested_guest_audits_drop
@@ -75,8 +84,6 @@
 #define guest_write tested_guest_write
 #define guest_tell_writes tested_guest_tell_writes
 #define guest_writes_lost tested_guest_writes_lost
-#define check_is_tracked tested_check_is_tracked
-#define tracking_name tested_tracking_name
 #define view_offset tested_view_offset
 #define view_aim tested_view_aim
 #define view_copy tested_view_copy
@@ -116,6 +123,7 @@ static int fake_track_begin(struct ka_vm *vm);
 static int fake_tracker_pid(struct ka_vm *vm, pid_t *ret_pid);
 static int fake_track(struct ka_vm *vm, uint64_t gpa, size_t len, unsigned int flags,
 		      uint64_t cookie);
+static int fake_track_frames(struct ka_vm *vm, uint64_t gpa, size_t frames, uint64_t cookie);
 static int fake_untrack(struct ka_vm *vm, uint64_t gpa, uint64_t len);
 static int fake_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max,
 			size_t *ret_count);
@@ -139,6 +147,7 @@ static int fake_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max
 #define ka_track_begin(vm) fake_track_begin(vm)
 #define ka_tracker_pid(vm, pid) fake_tracker_pid(vm, pid)
 #define ka_track(vm, gpa, len, flags, cookie) fake_track(vm, gpa, len, flags, cookie)
+#define ka_track_frames(vm, gpa, frames, cookie) fake_track_frames(vm, gpa, frames, cookie)
 #define ka_untrack(vm, gpa, len) fake_untrack(vm, gpa, len)
 #define ka_tracked(vm, tracked, max, count) fake_tracked(vm, tracked, max, count)
 
@@ -153,6 +162,7 @@ static int fake_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max
 #include "monitor/guest_scan.c"
 #include "monitor/guest_text.c"
 #include "monitor/guest_track.c"
+#include "monitor/guest_track_text.c"
 #include "monitor/guest_writes.c"
 #include "monitor/view.c"
 
@@ -487,6 +497,14 @@ static int fake_track(struct ka_vm *vm, uint64_t gpa, size_t len, unsigned int f
 	fake.tracked[fake.tracked_count++] =
 		(struct ka_tracked){ .gpa = gpa, .len = len, .flags = flags, .cookie = cookie };
 	return 0;
+}
+
+/* Of the whole text: what no reference is made up for here. */
+static int fake_track_frames(struct ka_vm *vm, uint64_t gpa, size_t frames, uint64_t cookie)
+{
+	(void)vm, (void)gpa, (void)frames, (void)cookie;
+	cr_assert(false, "there is no text");
+	return -EIO;
 }
 
 static int fake_untrack(struct ka_vm *vm, uint64_t gpa, uint64_t len)

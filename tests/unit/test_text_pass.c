@@ -78,6 +78,57 @@ Test(text_pass, oldest_part_is_known_once_all_were_seen)
 	cr_assert_eq(age, S);
 }
 
+#define MS (S / 1000)
+
+Test(text_pass, what_was_written_is_due_once_it_settled)
+{
+	uint64_t due;
+	size_t part;
+
+	cr_assert_not(text_pass_due(&pass, &part, &due));
+	text_pass_wrote(&pass, 3, 10 * S);
+	text_pass_wrote(&pass, 5, 10 * S + 10 * MS);
+	text_pass_wrote(&pass, 3, 10 * S + 50 * MS);
+	cr_assert(text_pass_due(&pass, &part, &due));
+	cr_assert_eq(part, 5);
+	cr_assert_eq(due, 10 * S + 110 * MS);
+	/* What is seen before that may have been in the midst of it. */
+	text_pass_seen(&pass, 5, 10 * S + 109 * MS);
+	cr_assert(text_pass_due(&pass, &part, &due));
+	cr_assert_eq(part, 5);
+	text_pass_seen(&pass, 5, 10 * S + 110 * MS);
+	cr_assert(text_pass_due(&pass, &part, &due));
+	cr_assert_eq(part, 3);
+	cr_assert_eq(due, 10 * S + 150 * MS);
+	text_pass_seen(&pass, 3, 11 * S);
+	cr_assert_not(text_pass_due(&pass, &part, &due));
+}
+
+Test(text_pass, writes_without_end_put_nothing_off_for_long)
+{
+	uint64_t due = 0;
+	size_t part;
+
+	for (unsigned int i = 0; i < 100; i++)
+		text_pass_wrote(&pass, 7, 10 * S + i * 50 * MS);
+	cr_assert(text_pass_due(&pass, &part, &due));
+	cr_assert_eq(due, 11 * S);
+}
+
+Test(text_pass, after_a_loss_each_part_is_due)
+{
+	uint64_t due;
+	size_t part;
+
+	text_pass_wrote_any(&pass, 10 * S);
+	text_pass_wrote(&pass, PARTS, 10 * S);
+	for (size_t i = 0; i < PARTS; i++) {
+		cr_assert(text_pass_due(&pass, &part, &due));
+		text_pass_seen(&pass, part, 11 * S);
+	}
+	cr_assert_not(text_pass_due(&pass, &part, &due));
+}
+
 Test(text_pass, sizes_that_cannot_be)
 {
 	struct text_pass other = { 0 };

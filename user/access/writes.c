@@ -120,6 +120,26 @@ int ka_track(struct ka_vm *vm, uint64_t gpa, size_t len, unsigned int flags, uin
 	return call(vm->host->writes->progs.writes_track, &args);
 }
 
+int ka_track_frames(struct ka_vm *vm, uint64_t gpa, size_t frames, uint64_t cookie)
+{
+	int err = check_tracking(vm);
+	struct kvmbpf_writes_call args;
+
+	if (err)
+		return err;
+	if (!bpf_program__autoload(vm->host->writes->progs.writes_tell))
+		return -EOPNOTSUPP;
+	if (frames > KVMBPF_TOLD_RUN_MAX)
+		frames = KVMBPF_TOLD_RUN_MAX;
+	args = (struct kvmbpf_writes_call){
+		.kvm = vm->vm->kvm,
+		.gpa = gpa,
+		.len = frames * 4096,
+		.cookie = cookie,
+	};
+	return call(vm->host->writes->progs.writes_tell, &args);
+}
+
 int ka_untrack(struct ka_vm *vm, uint64_t gpa, uint64_t len)
 {
 	int err = check_tracking(vm);
@@ -195,6 +215,8 @@ static void take_write(struct ka_host *host, const struct kvmbpf_write_record *r
 		write.flags |= KA_WRITE_FAILED;
 	if (from->flags & KVMBPF_WRITE_NO_VCPU)
 		write.flags |= KA_WRITE_NO_VCPU;
+	if (from->flags & KVMBPF_WRITE_NO_OLD)
+		write.flags |= KA_WRITE_NO_OLD;
 	memcpy(write.old_bytes, from->old_bytes, write.len);
 	memcpy(write.new_bytes, from->new_bytes, write.len);
 	host->events->guest_wrote(host->events_ctx, vm->vm->info.key, &write);
@@ -279,10 +301,10 @@ int writes_dispatch(struct ka_host *host)
 
 /* ---- loading -------------------------------------------------------------------------------- */
 
-/* Functions inside of KVM, which a kernel may lack: then what they write is seen by polling only. */
-static void load_if_present(struct bpf_program *program, const char *function)
+/* Functions that a kernel's KVM, or our module, may lack: then what they write is seen by polling only. */
+static void load_if_present(struct bpf_program *program, const char *module, const char *function)
 {
-	bpf_program__set_autoload(program, host_kernel_has("kvm", function, BTF_KIND_FUNC));
+	bpf_program__set_autoload(program, host_kernel_has(module, function, BTF_KIND_FUNC));
 }
 
 static int load(struct ka_host *host)
@@ -293,8 +315,9 @@ static int load(struct ka_host *host)
 	host->writes = writes_bpf__open();
 	if (!host->writes)
 		return -errno;
-	load_if_present(host->writes->progs.emulator_wrote, "emulator_write_std");
-	load_if_present(host->writes->progs.system_wrote, "kvm_write_guest_virt_system");
+	load_if_present(host->writes->progs.emulator_wrote, "kvm", "emulator_write_std");
+	load_if_present(host->writes->progs.system_wrote, "kvm", "kvm_write_guest_virt_system");
+	load_if_present(host->writes->progs.writes_tell, "kvmbpf_helper", "kvmbpf_tell_writes");
 	err = writes_bpf__load(host->writes);
 	if (!err)
 		err = writes_bpf__attach(host->writes);

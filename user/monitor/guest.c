@@ -349,6 +349,7 @@ int guest_cycle(struct guest *guest)
 	}
 	guest_audit(guest);
 	guest_track(guest);
+	guest_text_soon(guest);
 	guest->complete = guest_complete(guest);
 	guest->blind = guest_blind(guest);
 	guest->cycle_us = (clock_mono() - begin) / NS_PER_US;

@@ -153,6 +153,7 @@ struct guest_text {
 	uint32_t len;
 	uint64_t cycle; /* in which the part was chosen */
 	uint64_t first; /* where the first look goes on; `end`: it is done */
+	bool by_write;	/* it was looked at because it was written */
 	struct text_pass pass;
 	struct ka_text_boot boot;
 	struct ka_tracing_layout *tracing;
@@ -160,6 +161,23 @@ struct guest_text {
 	size_t breakpoint_count;
 	struct ka_text_difference differences[TEXT_DIFFERENCES_MAX];
 	struct text_breakpoint breakpoints[TEXT_DIFFERENCES_MAX];
+};
+
+enum { TEXT_RUNS_MAX = 16 };
+
+struct text_run {
+	uint64_t gva, gpa, len;
+};
+
+/* The frames of the kernel's text whose writes are told. */
+struct text_tracking {
+	const struct ka_text *text; /* whose, in which boot; NULL: none are */
+	uint64_t slide;
+	unsigned int generation;
+	size_t runs;
+	struct text_run run[TEXT_RUNS_MAX];
+	uint64_t next;	       /* GVA of the next frame to be tracked */
+	uint64_t hot_until_ns; /* some were given up, and are tried again then; 0: none */
 };
 
 /* An audit of this guest's kernel, in this boot. */
@@ -249,6 +267,7 @@ struct guest {
 
 	struct tracked_range ranges[TRACKED_RANGES_MAX];
 	struct tracking tracking[CHECKS];
+	struct text_tracking text_tracking;
 	uint64_t writes_lost;  /* not judged: told to nobody */
 	unsigned int pushes;   /* that were judged, since pushes_since_ns */
 	uint64_t pushes_since_ns;
@@ -331,9 +350,16 @@ bool guest_registers_pushed(const struct guest_vcpu *vcpu, uint32_t changed);
 
 /* guest_track.c: tracks what should be, now. */
 void guest_track(struct guest *guest);
-const char *tracking_name(enum tracking_state state);
-/* Can writes to this check's objects be tracked? */
+
+/* tracking.c: what can be tracked. */
+enum { TRACKED_CHECKS = 4 };
+/*
+ * The checks whose tables no kernel writes once it is up, and those of code, which it seldom patches. The
+ * whole text has its frames tracked apart from the others' ranges: guest_track_text.c.
+ */
+extern const enum check_id tracked_checks[TRACKED_CHECKS];
 bool check_is_tracked(enum check_id check);
+const char *tracking_name(enum tracking_state state);
 
 /* guest_text.c: the kernel's text. */
 /* Takes the text of the reference, if there is one, for a new baseline. */
@@ -347,9 +373,26 @@ void guest_text_drop(struct guest *guest);
 /* Is it not seen as often as it should be? Then one more part, outside of the scan. */
 bool guest_text_behind(const struct guest *guest);
 int guest_text_more(struct guest *guest);
+/* Its parts that hold these bytes, at a link-time address, are to be looked at once they settled. */
+void guest_text_wrote(struct guest *guest, uint64_t address, uint32_t len);
+/* Asks for a look before its next turn, where a part is due by then. */
+void guest_text_soon(struct guest *guest);
 /* A part of it, among what a scan reads. */
 void guest_text_add(struct guest *guest);
 void guest_text_collect(struct guest *guest);
+
+/* guest_track_text.c: writes to its frames, with the right to track, once its first look is done. */
+/* Goes on, for a bounded number of frames. 1: all are tracked; 0: not yet; or -errno. */
+int guest_text_track(struct guest *guest);
+void guest_text_untrack(struct guest *guest);
+/* They are tracked no more. */
+void guest_text_forget(struct guest *guest);
+/* Something was lost: tracks again what may have been given up, and has all of it looked at. */
+void guest_text_retrack(struct guest *guest);
+bool guest_text_is_tracked(struct guest *guest, uint64_t gpa);
+/* A frame was given up as written too often. */
+void guest_text_hot(struct guest *guest);
+void guest_text_written(struct guest *guest, const struct ka_write *write);
 
 /* guest_audit.c: its kernel's own records. */
 /* Makes those audits that are due, as far as the budget goes. */

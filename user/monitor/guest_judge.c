@@ -386,6 +386,7 @@ static void judge_text_difference(struct look *look, const struct guest_vcpu *vc
 static void judge_text(struct look *look, const struct guest_vcpu *vcpu)
 {
 	const struct guest_text *text = &look->guest->text;
+	const char *polled = look->detected_by;
 	const struct finding_scope scope = { .check = CHECK_TEXT,
 					     .vcpu = OBJECT_SHARED,
 					     .table = -1,
@@ -395,8 +396,11 @@ static void judge_text(struct look *look, const struct guest_vcpu *vcpu)
 	look->reported = 0;
 	if (!text->text || text->piece == SIZE_MAX || text->error)
 		return;
+	if (text->by_write)
+		look->detected_by = "write";
 	for (size_t i = 0; i < text->count; i++)
 		judge_text_difference(look, vcpu, &text->differences[i]);
+	look->detected_by = polled;
 	look_sweep_scope(look, &scope);
 }
 

@@ -14,6 +14,7 @@
 enum {
 	PART_BYTES = 64 << 10,
 	FIRST_LOOKS_SHARE = 8, /* of an interval, for the first looks of all guests */
+	WRITTEN_SPACING_MS = 20, /* between looks at what was written, a part each */
 };
 
 enum { OPCODE_INT3 = 0xcc };
@@ -210,6 +211,7 @@ static int look_and_judge(struct guest *guest, uint64_t from)
 	int r;
 
 	text->piece = 0;
+	text->by_write = false;
 	text_aim(text, from);
 	r = part_look(guest, text);
 	if (!r) {
@@ -277,13 +279,46 @@ static bool part_again(const struct guest *guest, size_t n, uint64_t *ret_from)
 	return true;
 }
 
-/* Every other cycle looks at one of those again, so that it is soon told what became of it. */
+void guest_text_wrote(struct guest *guest, uint64_t address, uint32_t len)
+{
+	struct guest_text *text = &guest->text;
+	uint64_t last = address + (len ? len - 1 : 0), now = clock_mono();
+
+	if (!text->text || last < text->start || address >= text->end)
+		return;
+	if (address >= text->start)
+		text_pass_wrote(&text->pass, part_of(text, address), now);
+	if (last < text->end)
+		text_pass_wrote(&text->pass, part_of(text, last), now);
+	guest_text_soon(guest);
+}
+
+void guest_text_soon(struct guest *guest)
+{
+	uint64_t due_ns, soonest_ns = clock_mono() + WRITTEN_SPACING_MS * NS_PER_MS;
+	size_t part;
+
+	if (guest->phase != GUEST_WATCHED || !text_pass_due(&guest->text.pass, &part, &due_ns))
+		return;
+	if (due_ns < soonest_ns)
+		due_ns = soonest_ns;
+	if (!guest->soon_ns || due_ns < guest->soon_ns)
+		guest->soon_ns = due_ns;
+}
+
+/*
+ * First what was written. Else every other cycle looks at one of those again that want it, so that it is
+ * soon told what became of it.
+ */
 static uint64_t part_next(struct guest *guest)
 {
 	struct guest_text *text = &guest->text;
-	uint64_t from;
-	size_t count = 0;
+	uint64_t from, due_ns;
+	size_t count = 0, part;
 
+	text->by_write = text_pass_due(&text->pass, &part, &due_ns) && due_ns <= clock_mono();
+	if (text->by_write)
+		return part_start(text, part);
 	while (guest->cycles % 2 && part_again(guest, count, &from))
 		count++;
 	if (count && part_again(guest, guest->cycles / 2 % count, &from))

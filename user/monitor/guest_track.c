@@ -12,28 +12,6 @@
 /* What is written too often is given this time to calm down. */
 static const uint64_t hot_ns = 60 * NS_PER_S;
 
-/* The checks whose tables no kernel writes once it is up, and that of code which it seldom patches.
- */
-static const enum check_id tracked_checks[] = { CHECK_IDT, CHECK_SYSCALL_TABLE, CHECK_DISPATCH };
-enum { TRACKED_CHECKS = sizeof(tracked_checks) / sizeof(tracked_checks[0]) };
-
-bool check_is_tracked(enum check_id check)
-{
-	for (int i = 0; i < TRACKED_CHECKS; i++)
-		if (tracked_checks[i] == check)
-			return true;
-	return false;
-}
-
-const char *tracking_name(enum tracking_state state)
-{
-	static const char *const names[] = { [TRACKING_OFF] = "off",
-					     [TRACKING_ON] = "tracked",
-					     [TRACKING_PROTECTED] = "protected" };
-
-	return names[state];
-}
-
 static void off(struct guest *guest, enum check_id check, const char *reason)
 {
 	struct tracking *tracking = &guest->tracking[check];
@@ -126,7 +104,7 @@ static bool is_wanted(const struct guest *guest, enum check_id check)
 
 static bool is_asked_for(const struct guest *guest, enum check_id check)
 {
-	return check != CHECK_DISPATCH || guest->watch->realtime_text;
+	return (check != CHECK_DISPATCH && check != CHECK_TEXT) || guest->watch->realtime_text;
 }
 
 static void want_code(struct guest *guest, struct wanted *wanted)
@@ -186,6 +164,7 @@ static bool begin(struct guest *guest)
 	r = ka_track_begin(guest->vm);
 	guest->tracks = !r;
 	guest->range_count = 0;
+	guest_text_forget(guest);
 	if (!r) {
 		guest_modules_prepare(&guest->modules, guest->vm, &guest->kernel);
 		return true;
@@ -296,6 +275,46 @@ static void check_settle(struct guest *guest, enum check_id check, int error)
 		tracking->state = all_protected ? TRACKING_PROTECTED : TRACKING_ON;
 }
 
+/* NULL: it is to be tracked. */
+static const char *text_unwanted_reason(const struct guest *guest)
+{
+	if (!is_asked_for(guest, CHECK_TEXT) || !is_wanted(guest, CHECK_TEXT) ||
+	    !kernel_is_up(guest))
+		return unwanted_reason(guest, CHECK_TEXT);
+	if (!guest->text.text)
+		return "there is no reference of this kernel";
+	if (guest->text.first < guest->text.end)
+		return "its first look is under way";
+	return guest->tracks ? NULL : "no other write is tracked";
+}
+
+static void text_settle(struct guest *guest)
+{
+	struct tracking *tracking = &guest->tracking[CHECK_TEXT];
+	const char *reason = text_unwanted_reason(guest);
+	int r;
+
+	if (reason) {
+		if (guest->text_tracking.runs)
+			guest_text_untrack(guest);
+		off(guest, CHECK_TEXT, reason);
+		return;
+	}
+	r = guest_text_track(guest);
+	if (r <= 0) {
+		off(guest, CHECK_TEXT,
+		    !r			   ? "frame by frame, under way"
+		    : r == -EOPNOTSUPP ? "the module kvmbpf_helper is an older one"
+				       : track_reason(r));
+		return;
+	}
+	tracking->state = TRACKING_ON;
+	snprintf(tracking->reason, sizeof(tracking->reason), "%s",
+		 guest->text_tracking.hot_until_ns
+			 ? "not where it is written too often: tried again after a minute"
+			 : "");
+}
+
 void guest_track(struct guest *guest)
 {
 	struct wanted wanted;
@@ -315,7 +334,9 @@ void guest_track(struct guest *guest)
 		return;
 	}
 	for (int i = 0; i < TRACKED_CHECKS; i++)
-		check_settle(guest, tracked_checks[i], wanted.error[tracked_checks[i]]);
+		if (tracked_checks[i] != CHECK_TEXT)
+			check_settle(guest, tracked_checks[i], wanted.error[tracked_checks[i]]);
+	text_settle(guest);
 }
 
 static const char *stop_reason(enum ka_stop_reason reason)
@@ -331,10 +352,23 @@ static const char *stop_reason(enum ka_stop_reason reason)
 	return names[reason];
 }
 
+/* A frame that is tracked in both ways is given up in both: which one it was is not told. */
+static void text_stopped(struct guest *guest, uint64_t gpa, enum ka_stop_reason reason)
+{
+	if (gpa == UINT64_MAX || reason == KA_STOP_MEMSLOT) {
+		/* What of it is tracked still, in other memslots, stays so. */
+		guest_text_forget(guest);
+	} else if (guest_text_is_tracked(guest, gpa)) {
+		ka_untrack(guest->vm, gpa - gpa % FRAME_BYTES, FRAME_BYTES);
+		guest_text_hot(guest);
+	}
+}
+
 void guest_tracking_stopped(struct guest *guest, uint64_t gpa, enum ka_stop_reason reason)
 {
 	size_t kept = 0;
 
+	text_stopped(guest, gpa, reason);
 	for (size_t i = 0; i < guest->range_count; i++) {
 		const struct tracked_range *range = &guest->ranges[i];
 
@@ -360,6 +394,8 @@ void guest_writes_lost(struct guest *guest, uint64_t count)
 	size_t left = 0, kept = 0;
 
 	guest->writes_lost += count;
+	if (guest->text_tracking.runs)
+		guest_text_retrack(guest);
 	/* A stop may be among them: what is tracked still? */
 	if (ka_tracked(guest->vm, tracked, TRACKED_RANGES_MAX, &left) < 0)
 		left = 0;

@@ -130,7 +130,11 @@ void guest_write(struct guest *guest, const struct ka_write *write)
 	bool shared_done = false;
 	struct target target;
 
-	if (guest->phase != GUEST_WATCHED || guest->reset_seen || code_written(guest, write))
+	if (guest->phase != GUEST_WATCHED || guest->reset_seen)
+		return;
+	if (write->cookie == CHECK_TEXT)
+		guest_text_written(guest, write);
+	if (code_written(guest, write) || write->cookie == CHECK_TEXT)
 		return;
 	for (size_t i = 0; i < guest->vcpu_count; i++) {
 		const struct guest_vcpu *vcpu = &guest->vcpus[i];

@@ -499,6 +499,7 @@ static void pending_run(struct monitor *monitor, const struct pending *pending)
 		return;
 	case PENDING_WRITTEN:
 		guest_write(guest, &pending->write);
+		soon_set(monitor, guest->soon_ns);
 		monitor->wrote = true;
 		return;
 	case PENDING_STOPPED:

@@ -33,7 +33,8 @@ int text_pass_init(struct text_pass *pass, size_t parts, uint64_t now_ns)
 		return -E2BIG;
 	made.order = calloc(parts, sizeof(*made.order));
 	made.seen_ns = calloc(parts, sizeof(*made.seen_ns));
-	if (!made.order || !made.seen_ns) {
+	made.written = calloc(parts, sizeof(*made.written));
+	if (!made.order || !made.seen_ns || !made.written) {
 		text_pass_free(&made);
 		return -ENOMEM;
 	}
@@ -48,6 +49,7 @@ void text_pass_free(struct text_pass *pass)
 {
 	free(pass->order);
 	free(pass->seen_ns);
+	free(pass->written);
 	memset(pass, 0, sizeof(*pass));
 }
 
@@ -58,10 +60,60 @@ size_t text_pass_next(struct text_pass *pass, uint64_t now_ns)
 	return pass->order[pass->at++];
 }
 
+static uint64_t due_ns(const struct text_written *written)
+{
+	uint64_t settled_ns = written->last_ns + TEXT_SETTLE_NS;
+	uint64_t most_ns = written->first_ns + TEXT_SETTLE_MOST_NS;
+
+	return settled_ns < most_ns ? settled_ns : most_ns;
+}
+
 void text_pass_seen(struct text_pass *pass, size_t part, uint64_t now_ns)
 {
-	if (part < pass->parts)
-		pass->seen_ns[part] = now_ns;
+	struct text_written *written;
+
+	if (part >= pass->parts)
+		return;
+	pass->seen_ns[part] = now_ns;
+	written = &pass->written[part];
+	if (written->first_ns && now_ns >= due_ns(written)) {
+		*written = (struct text_written){ 0 };
+		pass->written_count--;
+	}
+}
+
+void text_pass_wrote(struct text_pass *pass, size_t part, uint64_t now_ns)
+{
+	struct text_written *written;
+
+	if (part >= pass->parts)
+		return;
+	written = &pass->written[part];
+	if (!written->first_ns) {
+		written->first_ns = now_ns;
+		pass->written_count++;
+	}
+	written->last_ns = now_ns;
+}
+
+void text_pass_wrote_any(struct text_pass *pass, uint64_t now_ns)
+{
+	for (size_t i = 0; i < pass->parts; i++)
+		text_pass_wrote(pass, i, now_ns);
+}
+
+bool text_pass_due(const struct text_pass *pass, size_t *ret_part, uint64_t *ret_due_ns)
+{
+	uint64_t soonest_ns = UINT64_MAX;
+
+	for (size_t i = 0; pass->written_count && i < pass->parts; i++) {
+		if (!pass->written[i].first_ns || due_ns(&pass->written[i]) >= soonest_ns)
+			continue;
+		soonest_ns = due_ns(&pass->written[i]);
+		*ret_part = i;
+	}
+	*ret_due_ns = soonest_ns;
+	return soonest_ns != UINT64_MAX;
 }
 
 bool text_pass_behind(const struct text_pass *pass, uint64_t now_ns)
