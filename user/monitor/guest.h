@@ -185,7 +185,8 @@ struct guest_audit {
 	bool ready; /* `state` is what its prepare() gave */
 	void *state;
 	struct coverage coverage;
-	uint64_t next_ns, looked_ns; /* CLOCK_MONOTONIC; of the next look, of the last good one */
+	/* CLOCK_MONOTONIC; of the next look, of the first good one and the last */
+	uint64_t next_ns, first_ns, looked_ns;
 	uint64_t cycle;		     /* of the last look */
 };
 

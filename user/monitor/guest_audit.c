@@ -297,6 +297,8 @@ static void audit_run(struct guest *guest, int which, uint64_t now)
 		  (unsigned long long)(cost_ns / NS_PER_US));
 	if (!err) {
 		audit->looked_ns = clock_mono();
+		if (!audit->first_ns)
+			audit->first_ns = audit->looked_ns;
 		guest_judge_audit(guest, check, result.differences, result.count,
 				  guest->audits.code_written && audits[which]->hot_spots ? "write"
 											 : "poll");

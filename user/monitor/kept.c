@@ -19,14 +19,17 @@
 enum { FILE_BYTES_MAX = 32 << 20 };
 
 static const uint64_t gone_ns = 60 * NS_PER_S;
+static const uint64_t settle_ns = 60 * NS_PER_S;
 static const char schema[] = "kvmbpf.open/1";
 
-/*
- * Is a look at this check's objects a comparison with what the store has? Of the others a new
- * monitor cannot say at its first look that they are in order again: audits settle, or go by what
- * they saw first.
- */
-static bool is_kept(enum check_id check)
+/* How soon a new monitor can say of a check's objects that they are in order again. */
+enum kept_kind {
+	KEPT_NOT,	/* never: it goes by what it sees first, or settles for who knows how long */
+	KEPT_AT_ONCE,	/* a look is a comparison with what the store has */
+	KEPT_SETTLED,	/* of what is there now, once it looked for a while */
+};
+
+static enum kept_kind kind_of(enum check_id check)
 {
 	switch (check) {
 	case CHECK_GDT:
@@ -36,10 +39,32 @@ static bool is_kept(enum check_id check)
 	case CHECK_MSR:
 	case CHECK_CR:
 	case CHECK_DR:
-		return true;
+		return KEPT_AT_ONCE;
+	case CHECK_TEXT:
+	case CHECK_FTRACE:
+	case CHECK_KPROBES:
+	case CHECK_TRACEPOINTS:
+	case CHECK_OPERATIONS:
+	case CHECK_MODULES:
+	case CHECK_PROCESSES:
+		return KEPT_SETTLED;
 	default:
-		return false;
+		return KEPT_NOT;
 	}
+}
+
+/* Does a look that does not find it say that it is gone? */
+static bool is_sure(const struct guest *guest, enum check_id check)
+{
+	uint64_t since_ns;
+
+	if (kind_of(check) == KEPT_AT_ONCE)
+		return true;
+	if (check == CHECK_TEXT)
+		since_ns = guest->text.first == guest->text.end ? guest->recorded_mono_ns : 0;
+	else
+		since_ns = guest->audits.audit[check - VCPU_CHECKS].first_ns;
+	return since_ns && clock_mono() - since_ns > settle_ns;
 }
 
 static const char *text(const json_t *object, const char *key)
@@ -64,7 +89,7 @@ static bool object_parse(const json_t *json, struct object_key *ret_object)
 		c++;
 	while (k < OBJECT_KINDS && strcmp(object_kind_name(k), kind))
 		k++;
-	if (c == CHECKS || k == OBJECT_KINDS || !is_kept((enum check_id)c))
+	if (c == CHECKS || k == OBJECT_KINDS || kind_of((enum check_id)c) == KEPT_NOT)
 		return false;
 	object.check = c;
 	object.kind = k;
@@ -212,6 +237,16 @@ static bool is_there(const struct kept_finding *finding, struct guest *const *gu
 	return false;
 }
 
+/* Was it found again already? */
+static bool is_open(const struct kept_finding *finding, struct guest *const *guests, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (is_of(finding, guests[i]) && finding->generation == guests[i]->generation &&
+		    finding_find(&guests[i]->findings, &finding->object))
+			return true;
+	return false;
+}
+
 /* VMs that are not there by now have ended meanwhile. */
 static void forget_gone(struct kept *kept, struct guest *const *guests, size_t count)
 {
@@ -241,13 +276,14 @@ void kept_save(struct kept *kept, struct guest *const *guests, size_t count)
 		return;
 	array = json_array();
 	for (size_t i = 0; i < kept->count; i++)
-		add(array, kept->findings[i].generation, &kept->findings[i].object,
-		    json_incref(kept->findings[i].event));
+		if (!is_open(&kept->findings[i], guests, count))
+			add(array, kept->findings[i].generation, &kept->findings[i].object,
+			    json_incref(kept->findings[i].event));
 	for (size_t i = 0; i < count; i++)
 		for (size_t j = 0; j < guests[i]->findings.count; j++) {
 			const struct finding *finding = &guests[i]->findings.findings[j];
 
-			if (is_kept(finding->difference.object.check))
+			if (kind_of(finding->difference.object.check) != KEPT_NOT)
 				add(array, guests[i]->generation, &finding->difference.object,
 				    report_end(guests[i], finding));
 		}
@@ -267,7 +303,8 @@ bool kept_take(struct kept *kept, struct guest *guest, const struct finding_scop
 		bool other_boot = finding.generation != guest->generation, open;
 
 		if (!is_of(&finding, guest) ||
-		    (!other_boot && !finding_in_scope(scope, &finding.object)))
+		    (!other_boot && (!finding_in_scope(scope, &finding.object) ||
+				     !is_sure(guest, finding.object.check))))
 			continue;
 		/* What is being written is told by the writes. */
 		if (fold_lives(&guest->folds, &finding.object, clock_mono()))

@@ -2,7 +2,8 @@
 /*
  * Findings that were open when the monitor ended, so that one which is gone by the next look is told as
  * restored. One that is still there is a finding again, under the same id. Those of tables and registers
- * only: of what text and audits found a new monitor cannot tell at its first look that it is gone.
+ * at the first look; those of the text, of callbacks and of who hides once their checks looked for a minute.
+ * Of other checks a new monitor cannot tell: they go by what they see first, or settle.
  */
 #ifndef MONITOR_KEPT_H
 #define MONITOR_KEPT_H
