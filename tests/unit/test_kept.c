@@ -146,3 +146,15 @@ Test(kept, other_vm_of_the_same_identity_is_not_it)
 	guest->info.start_ticks = 10;
 	cr_assert_not(taken(CHECK_IDT));
 }
+
+Test(kept, store_in_memory_has_no_file)
+{
+	struct kept none;
+	struct guest *guests[] = { guest };
+
+	cr_assert_eq(kept_init(&none, ":memory:"), 0);
+	find_again(CHECK_IDT, OBJECT_IDT_GATE);
+	kept_save(&none, guests, 1);
+	cr_assert_neq(access(":memory:.open", F_OK), 0);
+	kept_deinit(&none);
+}
