@@ -290,7 +290,9 @@ void guest_text_wrote(struct guest *guest, uint64_t address, uint32_t len)
 		text_pass_wrote(&text->pass, part_of(text, address), now);
 	if (last < text->end)
 		text_pass_wrote(&text->pass, part_of(text, last), now);
-	guest_text_soon(guest);
+	/* A look that is asked for already comes before this settles, and asks for the next. */
+	if (!guest->soon_ns)
+		guest_text_soon(guest);
 }
 
 void guest_text_soon(struct guest *guest)

@@ -42,13 +42,21 @@ static struct text_run *run_of(struct text_tracking *tracking, uint64_t gpa)
 	return NULL;
 }
 
-/* What was tracked again, after it was given up, has its run already. */
+/* What was tracked again, after it was given up, has its run already, at least of its beginning. */
 static int run_add(struct text_tracking *tracking, uint64_t gva, uint64_t gpa, uint64_t len)
 {
 	struct text_run *last = tracking->runs ? &tracking->run[tracking->runs - 1] : NULL;
+	const struct text_run *known = run_of(tracking, gpa);
 
-	if (run_of(tracking, gpa))
-		return 0;
+	if (known) {
+		uint64_t covered = known->gpa + known->len - gpa;
+
+		if (covered >= len)
+			return 0;
+		gva += covered;
+		gpa += covered;
+		len -= covered;
+	}
 	if (last && last->gpa + last->len == gpa && last->gva + last->len == gva) {
 		last->len += len;
 		return 0;

@@ -184,14 +184,18 @@ static bool find_suspects(struct code *code, const struct audit_view *view,
 	return true;
 }
 
+/* The oldest that it overlaps: its first page may come and go. */
 static const struct suspect *known_suspect(const struct suspect *suspects, size_t count,
 					   const struct ka_code_range *range)
 {
+	const struct suspect *oldest = NULL;
+
 	for (size_t i = 0; i < count; i++)
-		if (suspects[i].range.start == range->start &&
-		    suspects[i].range.writable == range->writable)
-			return &suspects[i];
-	return NULL;
+		if (suspects[i].range.start < range->end && range->start < suspects[i].range.end &&
+		    suspects[i].range.writable == range->writable &&
+		    (!oldest || suspects[i].since_ns < oldest->since_ns))
+			oldest = &suspects[i];
+	return oldest;
 }
 
 /* Those of this walk; those that were there before keep their age. */
@@ -233,14 +237,15 @@ static void walk_judge(struct code *code, const struct audit_view *view, uint64_
 	code->all = all;
 }
 
-/* Still, after long enough: the first page tells. */
+/* Still, after long enough: any of its first pages tells. */
 static bool is_settled(struct code *code, const struct audit_view *view, const struct suspect *suspect,
 		       uint64_t ticks)
 {
-	struct islands islands = { .pages_left = 1 };
+	struct islands islands = { .pages_left = READ_PAGES };
 	struct ka_code_range first = suspect->range;
 
-	first.end = first.start + PAGE_SIZE;
+	if (first.end - first.start > READ_PAGES * PAGE_SIZE)
+		first.end = first.start + READ_PAGES * PAGE_SIZE;
 	return clock_mono() - suspect->since_ns >= SETTLE_NS &&
 	       ticks - suspect->since_ticks >= TICKS_MIN &&
 	       find_suspects(code, view, &first, &islands) && islands.count;
