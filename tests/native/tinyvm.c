@@ -274,7 +274,12 @@ static int wait_mailbox(struct tinyvm *vm, unsigned int vcpu, bool done, uint64_
 
 int tinyvm_wait(struct tinyvm *vm, unsigned int vcpu)
 {
-	return wait_mailbox(vm, vcpu, true, 0);
+	struct tinyvm_request settle = { .op = TINYVM_OP_SETTLE, .vcpu = vcpu };
+	struct tinyvm_reply reply;
+	int rc = wait_mailbox(vm, vcpu, true, 0);
+
+	/* Until then the library sees the registers of the exit before. */
+	return rc ? rc : tinyvm_request(vm, &settle, &reply);
 }
 
 int tinyvm_wait_count(struct tinyvm *vm, unsigned int vcpu, uint64_t count)

@@ -73,6 +73,7 @@ enum tinyvm_op {
 	TINYVM_OP_COMMAND,    /* arg 0: GUEST_CMD_*, args 1 to 6: its arguments; value: seq */
 	TINYVM_OP_PAUSE,
 	TINYVM_OP_RESUME,
+	TINYVM_OP_SETTLE,     /* once the vCPU has nothing to do: until it has left the guest */
 	TINYVM_OP_REGISTERS,
 	TINYVM_OP_SET_SLOT,   /* args: id, flags, gpa, size, ram_offset */
 	TINYVM_OP_DUPLICATE,  /* value: another descriptor of the VM */
@@ -123,7 +124,7 @@ int tinyvm_ask(struct tinyvm *vm, enum tinyvm_op op, const uint64_t *args, size_
 /* Lets a vCPU do something; GUEST_CMD_*. */
 int tinyvm_command(struct tinyvm *vm, unsigned int vcpu, uint64_t command, const uint64_t *args,
 		   size_t count);
-/* Waits until it has done it. -EIO: the guest took an exception. */
+/* Waits until it has done it and left the guest. -EIO: the guest took an exception. */
 int tinyvm_wait(struct tinyvm *vm, unsigned int vcpu);
 /* Waits until SPIN, REWRITE or TOGGLE_WP has made so many rounds. */
 int tinyvm_wait_count(struct tinyvm *vm, unsigned int vcpu, uint64_t count);

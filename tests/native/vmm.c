@@ -112,6 +112,7 @@ static void vcpu_run_once(struct machine_vcpu *vcpu)
 	error = xioctl_value(vcpu->fd, KVM_RUN, 0);
 	pthread_mutex_lock(&machine->lock);
 	vcpu->in_run = false;
+	vcpu->runs++;
 	vcpu->run->immediate_exit = 0;
 	pthread_cond_broadcast(&machine->changed);
 	if (error == -EINTR || error == -EAGAIN)
@@ -163,6 +164,21 @@ void machine_resume(struct machine *machine)
 	pthread_mutex_lock(&machine->lock);
 	machine->paused = false;
 	pthread_cond_broadcast(&machine->changed);
+	pthread_mutex_unlock(&machine->lock);
+}
+
+void machine_settle(struct machine *machine, unsigned int vcpu)
+{
+	struct machine_vcpu *settled = &machine->vcpu[vcpu];
+	unsigned long runs;
+
+	pthread_mutex_lock(&machine->lock);
+	runs = settled->runs;
+	/* Elsewhere HLT ends KVM_RUN. */
+	if (machine->options->irqchip)
+		vcpu_kick(settled);
+	while (settled->in_run && settled->runs == runs && !machine->quit)
+		pthread_cond_wait(&machine->changed, &machine->lock);
 	pthread_mutex_unlock(&machine->lock);
 }
 

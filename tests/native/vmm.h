@@ -16,6 +16,7 @@ struct machine_vcpu {
 	struct kvm_run *run;
 	pthread_t thread;
 	bool started, in_run;
+	unsigned long runs;         /* how often KVM_RUN has returned */
 };
 
 struct machine {
@@ -24,7 +25,7 @@ struct machine {
 	int failed_fd;              /* eventfd, written when a vCPU cannot go on; not owned */
 	size_t run_size;
 	uint8_t *ram;
-	bool paused, quit;          /* these and in_run under the lock */
+	bool paused, quit;          /* these, in_run and runs under the lock */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct machine_vcpu vcpu[GUEST_VCPUS_MAX];
@@ -41,6 +42,8 @@ int machine_reached(const struct machine *machine);
 /* No vCPU is in KVM_RUN once this has returned, until machine_resume(). */
 void machine_pause(struct machine *machine);
 void machine_resume(struct machine *machine);
+/* Waits until a vCPU without work has left the guest, and its registers are KVM's again. */
+void machine_settle(struct machine *machine, unsigned int vcpu);
 /* Posts a command; returns its sequence number. */
 uint64_t machine_post(struct machine *machine, unsigned int vcpu, uint64_t command,
 		      const uint64_t *args, size_t count);

@@ -151,6 +151,9 @@ static int64_t serve_machine(struct machine *machine, const struct tinyvm_reques
 	case TINYVM_OP_RESUME:
 		machine_resume(machine);
 		return 0;
+	case TINYVM_OP_SETTLE:
+		machine_settle(machine, request->vcpu);
+		return 0;
 	case TINYVM_OP_REGISTERS:
 		return machine_registers(machine, request->vcpu, &reply->registers);
 	case TINYVM_OP_SET_SLOT:
