@@ -141,20 +141,94 @@ static size_t looked(void)
 
 TestSuite(tofu, .init = begin, .fini = finish);
 
-Test(tofu, a_change_is_told_until_it_is_undone)
+Test(tofu, word_that_changed_is_told_until_it_is_undone)
 {
-	const size_t at[] = { 0x1000, 0x13ff, 0x8fff, 0x900f };
+	const size_t at[] = { 0x1000, 0x1007, 0x13ff, 0x8fff, 0x900f };
 
 	cr_assert_eq(looked(), 0);
 	cr_expect_str_not_empty(result.gap);
 	for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
 		audit_guest.memory[at[i]] ^= 0x80;
 		cr_assert_eq(looked(), 1);
-		cr_expect_eq(result.differences[0].gva, MEMORY + (at[i] & ~0x3ffull));
+		cr_expect_eq(result.differences[0].gva, MEMORY + (at[i] & ~7ull));
+		cr_expect_str_eq(result.differences[0].what, "is not what it was at first sight");
+		cr_expect_str_eq(result.differences[0].expected_text, "5a5a5a5a5a5a5a5a");
 		cr_assert_eq(looked(), 1);
 		audit_guest.memory[at[i]] ^= 0x80;
 		cr_assert_eq(looked(), 0);
 	}
+}
+
+Test(tofu, pointer_is_told_by_where_it_led)
+{
+	audit_word(MEMORY + 0x2018, IMAGE + 0x1000);
+	cr_assert_eq(looked(), 0);
+	audit_word(MEMORY + 0x2018, 0xffffffffc0001230);
+	cr_assert_eq(looked(), 1);
+	cr_expect_eq(result.differences[0].gva, MEMORY + 0x2018);
+	cr_expect_eq(result.differences[0].target, 0xffffffffc0001230);
+	cr_expect_str_eq(result.differences[0].what, "leads to 0xffffffffc0001230");
+	cr_expect_str_eq(result.differences[0].expected_text, "0xffffffff81001000");
+}
+
+static bool is_told(uint64_t gva)
+{
+	for (size_t i = 0; i < result.count; i++)
+		if (result.differences[i].gva == gva)
+			return true;
+	return false;
+}
+
+Test(tofu, words_that_change_one_after_the_other_are_each_told)
+{
+	const size_t at[] = { 0x1408, 0x1400, 0x17f8, 0x1600 };
+	const size_t count = sizeof(at) / sizeof(at[0]);
+
+	cr_assert_eq(looked(), 0);
+	for (size_t i = 0; i < count; i++) {
+		audit_word(MEMORY + at[i], IMAGE + i);
+		cr_assert_eq(looked(), i + 1);
+		cr_expect(is_told(MEMORY + at[i]));
+	}
+	for (size_t i = 0; i < count; i++) {
+		memset(audit_guest.memory + at[i], 0x5a, 8);
+		cr_assert_eq(looked(), count - 1 - i);
+		cr_expect_not(is_told(MEMORY + at[i]));
+	}
+}
+
+Test(tofu, words_that_change_at_once_are_told_by_where_they_begin)
+{
+	cr_assert_eq(looked(), 0);
+	audit_word(MEMORY + 0x1410, 1);
+	cr_assert_eq(looked(), 1);
+	audit_word(MEMORY + 0x1500, 2);
+	audit_word(MEMORY + 0x1600, 3);
+	cr_assert_eq(looked(), 2);
+	cr_expect(is_told(MEMORY + 0x1410));
+	cr_expect(is_told(MEMORY + 0x1400));
+	/* What is left alone is found by itself again. */
+	memset(audit_guest.memory + 0x1500, 0x5a, 8);
+	cr_assert_eq(looked(), 2);
+	cr_expect(is_told(MEMORY + 0x1410));
+	cr_expect(is_told(MEMORY + 0x1600));
+}
+
+/* In sum as if it were the word between them, which it is not. */
+Test(tofu, changes_that_feign_another_are_not_believed)
+{
+	const uint64_t was = 0x5a5a5a5a5a5a5a5a;
+
+	cr_assert_eq(looked(), 0);
+	audit_word(MEMORY + 0x1c08, was + 1);
+	audit_word(MEMORY + 0x1c18, was + 1);
+	cr_assert_eq(looked(), 1);
+	cr_expect_eq(result.differences[0].gva, MEMORY + 0x1c00);
+	cr_expect_str_eq(result.differences[0].observed_text, "changed");
+	/* Nor those of which the sums know nothing. */
+	audit_word(MEMORY + 0x1c10, was - 2);
+	cr_assert_eq(looked(), 1);
+	cr_expect_eq(result.differences[0].gva, MEMORY + 0x1c00);
 }
 
 Test(tofu, system_call_tables_are_left_to_their_check)

@@ -2,7 +2,8 @@
 /*
  * The kernel's read-only data, from tables of operations to names, against what its vendor built:
  * once a kernel is up it has no reason to change a byte of it. Where there is no reference, against
- * hashes of what stood there at first sight.
+ * hashes of what stood there at first sight, and sums that tell which word it is that changed, and
+ * from what, as long as one does at a time: the hash, that nobody can foresee, has the last word.
  */
 #include "rodata.h"
 
@@ -30,25 +31,33 @@ static const char *const tables[TABLES] = { "sys_call_table", "ia32_sys_call_tab
 					    "x32_sys_call_table" };
 
 _Static_assert(crypto_shorthash_BYTES == sizeof(uint64_t), "a hash is kept as a number");
+_Static_assert(WORD_BYTES == sizeof(uint64_t), "words are summed as numbers");
 
-/* What differs: a word, or without a reference a grain. */
+/* What a grain was like at first sight. */
+struct grain {
+	uint64_t hash;
+	uint64_t sum, weighted; /* of its words, and of each by its index */
+};
+
+/* What differs: a word, or a grain in which more than one does. */
 struct spot {
 	uint64_t gva;
+	bool word;
 	uint8_t expected[WORD_BYTES], observed[WORD_BYTES];
 };
 
 struct rodata {
-	const struct ka_text *vendor;	 /* NULL: hashes of what was there first */
-	uint64_t start, end, next, seen; /* GVAs; seen: the hashes up to there are made */
+	const struct ka_text *vendor;	 /* NULL: grains of what was there first */
+	uint64_t start, end, next, seen; /* GVAs; seen: the grains up to there are made */
 	struct {
 		uint64_t start, end; /* the same: this kernel has it not */
 	} tables[TABLES];
 	bool passed;		  /* all of it was looked at */
 	struct rodata_init *init; /* what is read-only once the kernel is up; NULL: not known */
-	uint64_t *hashes;
+	struct grain *grains;
 	uint8_t key[crypto_shorthash_KEYBYTES];
-	struct spot spots[SPOTS_MAX];
-	size_t count;
+	struct spot spots[SPOTS_MAX], before[SPOTS_MAX]; /* of this look, and of the one before */
+	size_t count, before_count;
 	uint8_t bytes[PART_BYTES];
 };
 
@@ -59,7 +68,7 @@ static void rodata_release(void *state)
 	if (!rodata)
 		return;
 	rodata_init_release(rodata->init);
-	free(rodata->hashes);
+	free(rodata->grains);
 	free(rodata);
 }
 
@@ -112,9 +121,9 @@ static int rodata_prepare(const struct audit_view *view, void **ret_state)
 	int err = rodata ? find_range(view, rodata) : -ENOMEM;
 
 	if (!err && !rodata->vendor) {
-		rodata->hashes = calloc((rodata->end - rodata->start) / GRAIN_BYTES + 1,
-					sizeof(rodata->hashes[0]));
-		err = rodata->hashes ? 0 : -ENOMEM;
+		rodata->grains = calloc((rodata->end - rodata->start) / GRAIN_BYTES + 1,
+					sizeof(rodata->grains[0]));
+		err = rodata->grains ? 0 : -ENOMEM;
 		crypto_shorthash_keygen(rodata->key);
 	}
 	if (!err && rodata_init_prepare(view, &rodata->init) == -ENOMEM)
@@ -131,22 +140,37 @@ static int rodata_prepare(const struct audit_view *view, void **ret_state)
 
 /* ---- what differs --------------------------------------------------------------------------- */
 
+static struct spot *spot_at(struct rodata *rodata, uint64_t gva)
+{
+	for (size_t i = 0; i < rodata->count; i++)
+		if (rodata->spots[i].gva == gva)
+			return &rodata->spots[i];
+	return NULL;
+}
+
 static void add_spot(void *ctx, uint64_t gva, const uint8_t *expected, const uint8_t *observed)
 {
 	struct rodata *rodata = ctx;
-	struct spot *spot = &rodata->spots[rodata->count];
+	struct spot *spot;
 
-	for (size_t i = 0; i < rodata->count; i++)
-		if (rodata->spots[i].gva == gva)
-			return;
-	if (rodata->count == SPOTS_MAX)
+	if (spot_at(rodata, gva) || rodata->count == SPOTS_MAX)
 		return;
-	rodata->count++;
-	*spot = (struct spot){ .gva = gva };
-	if (!expected)
-		return;
+	spot = &rodata->spots[rodata->count++];
+	*spot = (struct spot){ .gva = gva, .word = true };
 	memcpy(spot->expected, expected, WORD_BYTES);
 	memcpy(spot->observed, observed, WORD_BYTES);
+}
+
+/* In place of its first word, if that is one already. */
+static void add_grain(struct rodata *rodata, uint64_t gva)
+{
+	struct spot *spot = spot_at(rodata, gva);
+
+	if (!spot && rodata->count == SPOTS_MAX)
+		return;
+	if (!spot)
+		spot = &rodata->spots[rodata->count++];
+	*spot = (struct spot){ .gva = gva };
 }
 
 /* The whole word, which its first byte that differs may be in the middle of. */
@@ -196,20 +220,95 @@ static void blank_tables(struct rodata *rodata, uint64_t from, uint64_t to)
 	}
 }
 
+static struct grain grain_of(const struct rodata *rodata, const uint8_t *bytes, size_t len)
+{
+	struct grain grain = { 0 };
+
+	crypto_shorthash((unsigned char *)&grain.hash, bytes, len, rodata->key);
+	for (size_t i = 0; i < len / WORD_BYTES; i++) {
+		uint64_t word;
+
+		memcpy(&word, bytes + i * WORD_BYTES, WORD_BYTES);
+		grain.sum += word;
+		grain.weighted += i * word;
+	}
+	return grain;
+}
+
+/*
+ * The words that are known to have changed, from a look that found them changed alone. They are put
+ * back in what was read, so that the next one can be found as well.
+ */
+static void put_back(struct rodata *rodata, const struct spot *spots, size_t count, uint64_t gva,
+		     uint8_t *bytes, size_t len)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct spot *spot = &spots[i];
+		uint8_t *word;
+
+		if (!spot->word || spot->gva < gva || spot->gva - gva > len - WORD_BYTES)
+			continue;
+		word = bytes + (spot->gva - gva);
+		if (!memcmp(word, spot->expected, WORD_BYTES))
+			continue;
+		add_spot(rodata, spot->gva, spot->expected, word);
+		memcpy(word, spot->expected, WORD_BYTES);
+	}
+}
+
+/* Finds the one word that changed: with what it was before, the hash is right again. */
+static bool find_word(struct rodata *rodata, const struct grain *first, const struct grain *now,
+		      uint64_t gva, uint8_t *bytes, size_t len)
+{
+	uint64_t changed = now->sum - first->sum, weighted = now->weighted - first->weighted;
+
+	for (uint64_t i = 0; changed && i < len / WORD_BYTES; i++) {
+		uint8_t *word = bytes + i * WORD_BYTES, observed[WORD_BYTES];
+		uint64_t is, was;
+
+		if (i * changed != weighted)
+			continue;
+		memcpy(observed, word, WORD_BYTES);
+		memcpy(&is, word, WORD_BYTES);
+		was = is - changed;
+		memcpy(word, &was, WORD_BYTES);
+		if (grain_of(rodata, bytes, len).hash == first->hash) {
+			add_spot(rodata, gva + i * WORD_BYTES, word, observed);
+			return true;
+		}
+		memcpy(word, observed, WORD_BYTES);
+	}
+	return false;
+}
+
+static void compare_grain(struct rodata *rodata, const struct grain *first, uint64_t gva,
+			  uint8_t *bytes, size_t len)
+{
+	struct grain now = grain_of(rodata, bytes, len);
+
+	if (now.hash == first->hash)
+		return;
+	if (len >= WORD_BYTES) {
+		put_back(rodata, rodata->before, rodata->before_count, gva, bytes, len);
+		put_back(rodata, rodata->spots, rodata->count, gva, bytes, len);
+		now = grain_of(rodata, bytes, len);
+	}
+	if (now.hash != first->hash && !find_word(rodata, first, &now, gva, bytes, len))
+		add_grain(rodata, gva);
+}
+
 static void compare_with_first(struct rodata *rodata, uint64_t from, uint64_t to)
 {
 	blank_tables(rodata, from, to);
 	for (uint64_t gva = from, len; gva < to; gva += len) {
-		uint64_t *known = &rodata->hashes[(gva - rodata->start) / GRAIN_BYTES];
-		uint64_t hash;
+		struct grain *first = &rodata->grains[(gva - rodata->start) / GRAIN_BYTES];
+		uint8_t *bytes = rodata->bytes + (gva - from);
 
 		len = to - gva < GRAIN_BYTES ? to - gva : GRAIN_BYTES;
-		crypto_shorthash((unsigned char *)&hash, rodata->bytes + (gva - from), len,
-				 rodata->key);
 		if (gva >= rodata->seen)
-			*known = hash;
-		else if (*known != hash)
-			add_spot(rodata, gva, NULL, NULL);
+			*first = grain_of(rodata, bytes, len);
+		else
+			compare_grain(rodata, first, gva, bytes, len);
 	}
 	if (to > rodata->seen)
 		rodata->seen = to;
@@ -228,23 +327,29 @@ static int compare(struct rodata *rodata, const struct audit_view *view, uint64_
 	return 0;
 }
 
+static int compare_spot(struct rodata *rodata, const struct audit_view *view, uint64_t gva)
+{
+	uint64_t len = WORD_BYTES;
+
+	if (rodata_init_has(rodata->init, gva))
+		return rodata_init_again(rodata->init, view, gva, add_spot, rodata);
+	if (!rodata->vendor) {
+		gva -= (gva - rodata->start) % GRAIN_BYTES;
+		len = GRAIN_BYTES;
+	}
+	return compare(rodata, view, gva, rodata->end - gva < len ? rodata->end : gva + len);
+}
+
 /* What differed is looked at in each look, so that it is soon told what became of it. */
 static int compare_again(struct rodata *rodata, const struct audit_view *view)
 {
-	uint64_t len = rodata->vendor ? WORD_BYTES : GRAIN_BYTES;
-	struct spot before[SPOTS_MAX];
-	size_t count = rodata->count;
 	int err = 0;
 
-	memcpy(before, rodata->spots, sizeof(before));
+	memcpy(rodata->before, rodata->spots, sizeof(rodata->before));
+	rodata->before_count = rodata->count;
 	rodata->count = 0;
-	for (size_t i = 0; !err && i < count; i++)
-		err = rodata_init_has(rodata->init, before[i].gva)
-			      ? rodata_init_again(rodata->init, view, before[i].gva, add_spot,
-						  rodata)
-			      : compare(rodata, view, before[i].gva,
-					rodata->end - before[i].gva < len ? rodata->end
-									  : before[i].gva + len);
+	for (size_t i = 0; !err && i < rodata->before_count; i++)
+		err = compare_spot(rodata, view, rodata->before[i].gva);
 	return err;
 }
 
@@ -297,10 +402,11 @@ static void tell(const struct rodata *rodata, const struct audit_view *view,
 	difference->gva = spot->gva;
 	difference->problem = "changed";
 	audit_symbol_text(view->kernel, spot->gva, difference->name, sizeof(difference->name));
-	if (rodata_init_has(rodata->init, spot->gva) || rodata->vendor) {
+	if (spot->word) {
 		tell_word(view->kernel, spot,
-			  rodata_init_has(rodata->init, spot->gva) ? "it was at first sight"
-								   : "its vendor built",
+			  rodata->vendor && !rodata_init_has(rodata->init, spot->gva)
+				  ? "its vendor built"
+				  : "it was at first sight",
 			  difference);
 		return;
 	}
