@@ -1145,6 +1145,17 @@ struct ka_text_boot {
  */
 int ka_text_create(const struct ka_reference *reference, struct ka_text **ret_text);
 /*
+ * The text of a guest's kernel as it was just now, where there is no reference: to be held against itself
+ * later on, with the places that a kernel can still patch once it runs. `bytes`, from kernel->text_start
+ * to kernel->text_end, were read from the guest at a time when the kernel could no longer write to its
+ * text, and are the library's from here on, also on failure; `tracing` was read after them, NULL: there
+ * is none. Borrows kernel->symbols. Reads the lists of places, a megabyte, in one call each.
+ * Errors: -EAGAIN, the kernel is patching just now; -ENODATA, a 32-bit kernel, or it does not name its
+ * lists; -EBADMSG, they do not fit its text; as ka_gva_read().
+ */
+int ka_text_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel, uint8_t *bytes,
+		       const struct ka_tracing *tracing, struct ka_text **ret_text);
+/*
  * Its read-only data, up to what the kernel writes while it starts (ro_after_init): with no place that
  * the kernel patches, so that each byte is as in the image. Borrows the reference. -ENODATA: it has
  * none (an older baseline), or no relocations (a vmlinux).

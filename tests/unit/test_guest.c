@@ -161,6 +161,7 @@ static int fake_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max
 #include "monitor/guest_registers.c"
 #include "monitor/guest_scan.c"
 #include "monitor/guest_text.c"
+#include "monitor/guest_text_take.c"
 #include "monitor/guest_track.c"
 #include "monitor/guest_track_text.c"
 #include "monitor/guest_writes.c"

@@ -103,16 +103,23 @@ Test(kept, callback_that_is_gone_is_restored_after_a_minute_of_looks)
 	cr_assert(taken(CHECK_FTRACE));
 }
 
+static char text_room; /* its address stands for a text */
+
 Test(kept, text_is_restored_after_a_minute_of_its_first_look)
 {
 	write_open(CHECK_TEXT, OBJECT_TEXT);
 	guest->recorded_mono_ns = clock_mono() - MINUTE;
+	cr_assert_not(taken(CHECK_TEXT), "it is not looked at");
+	guest->text.text = (const struct ka_text *)(void *)&text_room;
 	guest->text.end = 0x2000;
 	cr_assert_not(taken(CHECK_TEXT), "not all of it was looked at");
 	guest->text.first = guest->text.end;
 	guest->recorded_mono_ns = clock_mono();
 	cr_assert_not(taken(CHECK_TEXT), "what is being patched is put off");
 	guest->recorded_mono_ns = clock_mono() - MINUTE;
+	guest->text.taking.text = (struct ka_text *)(void *)&text_room;
+	cr_assert_not(taken(CHECK_TEXT), "what was there at first sight is no reference");
+	guest->text.taking.text = NULL;
 	cr_assert(taken(CHECK_TEXT));
 }
 

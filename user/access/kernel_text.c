@@ -8,7 +8,7 @@
 #include "kernel_text.h"
 #include "patch_probe.h"
 
-enum { CHUNK = 4096 };
+enum { CHUNK = 4096, FTRACE_BYTES = 5 };
 
 /* The guest's bytes at hand. */
 struct window {
@@ -110,6 +110,25 @@ static const uint8_t *window_at(const struct window *window, uint64_t address, s
 }
 
 /*
+ * A kernel that runs has thrown its list of ftrace's places away. What it may put there is known all the
+ * same, so that any of the NOPs which stand there in a guest's own text may be one.
+ */
+static uint64_t explain_nop(const struct window *window, uint64_t address)
+{
+	const struct patch_judge *judge = &window->text->judge;
+	const struct patch_site site = { .address = address,
+					 .kind = KA_PATCH_FTRACE,
+					 .length = FTRACE_BYTES };
+	const uint8_t *bytes = window_at(window, address, FTRACE_BYTES);
+	uint8_t taken[FTRACE_BYTES];
+
+	if (!judge->reference->of_guest || !bytes ||
+	    !patch_source(judge, 0, address, taken, sizeof(taken)) || !patch_is_ftrace_nop(taken))
+		return 0;
+	return patch_accepts(judge, window->boot, &site, bytes) ? address + FTRACE_BYTES : 0;
+}
+
+/*
  * The site that accounts for a byte: *ret_kind is that of one which covers it, and the result what
  * it ends at, or 0 if none accepts what the guest has.
  */
@@ -131,7 +150,7 @@ static uint64_t explain(const struct window *window, uint64_t address,
 		if (bytes && patch_accepts(&window->text->judge, window->boot, site, bytes))
 			return site->address + site->length;
 	}
-	return 0;
+	return explain_nop(window, address);
 }
 
 /* Where a branch at the beginning of the difference, or of its site, leads. */

@@ -7,7 +7,7 @@
 
 struct ka_text {
 	struct patch_judge judge;
-	struct ka_reference *own; /* a module's, made for this place */
+	struct ka_reference *own; /* a module's, made for this place, or a guest's kernel's */
 };
 
 #endif

@@ -452,7 +452,8 @@ static bool is_trampoline_of(const struct code *code, uint64_t target,
 	const struct code copy = { kernel, code->boot, ftrace->start, target, bytes, true };
 	uint64_t jmp = ftrace->jmp ? ftrace->jmp : ftrace->end;
 
-	if (!ftrace->end || !code->boot->read ||
+	/* Each has a place of its own. */
+	if (!ftrace->end || !code->boot->read || section_at(kernel->text, target, 1) ||
 	    code->boot->read(code->boot->ctx, target, bytes, ftrace->end - ftrace->start))
 		return false;
 	return trampoline_user(&copy, ftrace) && copy_matches(&copy, ftrace->start, ftrace->op) &&
@@ -472,11 +473,16 @@ static bool is_dispatcher(const struct code *code, uint64_t target)
 	       tracing_in_range(code->boot->tracing, TRACING_DISPATCHER, target);
 }
 
+bool patch_is_ftrace_nop(const uint8_t *bytes)
+{
+	return !memcmp(bytes, nop5, sizeof(nop5)) || !memcmp(bytes, nop5_k8, sizeof(nop5_k8));
+}
+
 static bool ftrace(const struct code *code)
 {
 	uint64_t target;
 
-	if (!memcmp(code->guest, nop5, 5) || !memcmp(code->guest, nop5_k8, 5))
+	if (patch_is_ftrace_nop(code->guest))
 		return true;
 	if (branches(code, OP_JMP32, &target))
 		return is_dispatcher(code, target);
@@ -935,8 +941,8 @@ int patch_judge_create(const struct ka_reference *reference, const struct patch_
 	int err;
 
 	/* Where data has no names, most lists of places are not found. */
-	if (!judge.text || (!kernel && (!judge.relocs_32 || !judge.relocs_32->len ||
-					!reference_find(reference, "jump_table"))))
+	if (!judge.text || (!kernel && !reference_find(reference, "jump_table")) ||
+	    (!kernel && !reference->of_guest && (!judge.relocs_32 || !judge.relocs_32->len)))
 		return -ENODATA;
 	find_return_thunks(&judge);
 	find_ftrace(&judge);

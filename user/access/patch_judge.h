@@ -57,6 +57,9 @@ void patch_judge_destroy(struct patch_judge *judge);
 bool patch_source(const struct patch_judge *judge, uint64_t slide, uint64_t address, uint8_t *buf,
 		  size_t len);
 
+/* The five bytes of a function that is not traced; older kernels, as 5.10, have those of their CPU. */
+bool patch_is_ftrace_nop(const uint8_t *bytes);
+
 /* May the kernel have put these bytes, as many as the site is long, there? */
 bool patch_accepts(const struct patch_judge *judge, struct ka_text_boot *boot,
 		   const struct patch_site *site, const uint8_t *bytes);

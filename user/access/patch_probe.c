@@ -96,7 +96,7 @@ static bool slot_matches(const struct patch_judge *judge, struct ka_text_boot *b
 		     probe->address + probe->size);
 }
 
-/* Where a probe comes or goes its jump lies behind a breakpoint. */
+/* Where a probe comes or goes its jump lies behind a breakpoint. Without a judge the jump is believed. */
 static void undo_probe(const struct patch_judge *judge, struct ka_text_boot *boot,
 		       const struct tracing_probe *probe, uint8_t *bytes, size_t room)
 {
@@ -108,7 +108,7 @@ static void undo_probe(const struct patch_judge *judge, struct ka_text_boot *boo
 	if (room >= BRANCH_BYTES) {
 		bytes[0] = OP_JMP32;
 		jump = leads(bytes, OP_JMP32, probe->address, probe->slot) &&
-		       slot_matches(judge, boot, probe);
+		       (!judge || slot_matches(judge, boot, probe));
 		bytes[0] = first;
 	}
 	if (first == OP_JMP32 && !jump)

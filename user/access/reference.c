@@ -414,7 +414,8 @@ void ka_reference_free(struct ka_reference *reference)
 		return;
 	for (size_t i = 0; i < reference->count; i++)
 		free((void *)reference->sections[i].bytes);
-	ka_symbols_free(reference->symbols);
+	if (!reference->of_guest)
+		ka_symbols_free(reference->symbols);
 	free(reference);
 }
 

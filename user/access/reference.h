@@ -12,6 +12,8 @@ struct ka_reference {
 	size_t count;
 	/* Of a module: that of its kernel, whose symbols and templates are used, too. */
 	const struct ka_reference *kernel;
+	/* Of a guest's own memory: `symbols` are borrowed, and there is no list of ftrace's places. */
+	bool of_guest;
 };
 
 /* Names of the parts that are not sections of the file. */

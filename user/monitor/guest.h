@@ -142,8 +142,20 @@ struct text_breakpoint {
 };
 
 /* The part of the kernel's text that is at hand. All addresses are link-time. */
+/* The text of a kernel that there is no reference of, as it is at first sight. */
+struct text_taking {
+	uint8_t *bytes;	      /* up to `next`; NULL: not begun, or they are the text's */
+	uint64_t next, start; /* GVAs */
+	uint64_t len;	      /* of those that are kept, also as the text's */
+	unsigned int tries;
+	const char *reason;   /* why it is not taken yet, or as far as is known never will be */
+	uint64_t again_ns;    /* not before; CLOCK_MONOTONIC */
+	struct ka_text *text; /* owned; NULL: not yet */
+};
+
 struct guest_text {
-	const struct ka_text *text; /* NULL: no reference of this build */
+	const struct ka_text *text; /* NULL: no reference of this build, and none taken */
+	struct text_taking taking;
 	size_t piece;		    /* in the reader; SIZE_MAX: not read */
 	int error;
 	size_t count;
@@ -371,6 +383,22 @@ void guest_first_look_took(const struct watch *watch, uint64_t ns);
 /* Looks at all of it, or at as much as the interval allows; goes on with each call. */
 void guest_text_first(struct guest *guest);
 void guest_text_drop(struct guest *guest);
+/* Finds where the guest's kernel records what it does, with its types at hand. */
+void guest_text_prepare_with(struct guest *guest, const struct ka_types *types);
+/* Makes this the text that is looked at. False: no memory. */
+bool guest_text_is(struct guest *guest, const struct ka_text *text);
+/* What the kernel has recorded of its own doing; NULL: it does not tell. The caller's. */
+struct ka_tracing *guest_text_tracing(struct guest *guest);
+/* guest_text_take.c: takes the text at first sight, as far as the other guests' cycles allow. */
+void guest_text_take(struct guest *guest);
+/* Takes it anew: it was not the same when it was looked at again. */
+void guest_text_retake(struct guest *guest);
+void guest_text_take_drop(struct guest *guest);
+/* It was taken, and is not known to have been at rest. */
+static inline bool guest_text_unsettled(const struct guest *guest)
+{
+	return guest->text.taking.text && guest->text.first < guest->text.end;
+}
 /* Is it not seen as often as it should be? Then one more part, outside of the scan. */
 bool guest_text_behind(const struct guest *guest);
 int guest_text_more(struct guest *guest);
@@ -420,8 +448,8 @@ static inline struct coverage *guest_coverage_mutable(struct guest *guest, struc
 	return (struct coverage *)guest_coverage(guest, vcpu, check);
 }
 
-/* Is this check made of this guest? Kernel text is, where there is a reference; its symbols are,
- * where they are known from elsewhere; audits are, once its kernel's symbols are known. */
+/* Is this check made of this guest? Kernel text is, where there is a reference, or it was taken at first
+ * sight; its symbols are, where they are known from elsewhere; audits are, once its kernel's symbols are known. */
 static inline bool guest_has_check(const struct guest *guest, int check)
 {
 	if (check == CHECK_SYMBOLS)
@@ -430,7 +458,7 @@ static inline bool guest_has_check(const struct guest *guest, int check)
 		return references_have_modules(guest->watch->references, guest->reference);
 	if (check >= VCPU_CHECKS)
 		return guest->kernel.symbols;
-	return check != CHECK_TEXT || guest->text.text;
+	return check != CHECK_TEXT || (guest->text.text && !guest_text_unsettled(guest));
 }
 
 /* All checks that are made of it, of each vCPU and as a whole. Begin with *at 0; false: no more. */
@@ -469,6 +497,8 @@ void guest_judge_audit(struct guest *guest, enum check_id check,
 void guest_judge_symbols(struct guest *guest);
 /* The states of both, once they were looked at for the first time. */
 void guest_cover_first(struct guest *guest);
+/* The text is looked at from now on: what it was before is no cycle of this check. */
+void guest_cover_text(struct guest *guest);
 bool guest_differs(const struct guest *guest);
 void guest_judge(struct guest *guest);
 void guest_judge_pushed(struct guest *guest, struct guest_vcpu *vcpu, uint32_t changed);

@@ -46,7 +46,8 @@ static struct audit_view view_of(const struct guest *guest)
 		.vm = guest->vm,
 		.kernel = &guest->kernel,
 		.modules = &guest->modules,
-		.text = guest->text.text,
+		/* What is of the guest itself is no more than its word. */
+		.text = guest->text.taking.text ? NULL : guest->text.text,
 		.boot = &guest->text.boot,
 		.references = guest->watch->references,
 		.reference = guest->reference,
@@ -64,8 +65,10 @@ static void audits_prepare(struct guest *guest)
 
 	all->prepared = true;
 	view.types = types;
-	if (!err)
+	if (!err) {
 		guest_modules_prepare_with(&guest->modules, &guest->kernel, types);
+		guest_text_prepare_with(guest, types);
+	}
 	for (int i = 0; i < AUDITS; i++) {
 		struct guest_audit *audit = &all->audit[i];
 

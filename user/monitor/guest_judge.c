@@ -490,16 +490,21 @@ static void cover_text(struct look *look, struct guest_vcpu *vcpu)
 {
 	const struct guest_text *text = &look->guest->text;
 
-	if (!text->text)
+	if (!text->text || guest_text_unsettled(look->guest))
 		coverage_set(&vcpu->coverage[CHECK_TEXT], COVERAGE_UNOBSERVABLE,
-			     "no reference of this kernel build", look->real_ns);
+			     text->taking.reason ? text->taking.reason
+						 : "no reference of this kernel build, and its text is "
+						   "being taken at first sight",
+			     look->real_ns);
 	else if (text->error)
 		look_failed(look, vcpu, CHECK_TEXT, text->error);
 	else
 		look_done(look, vcpu, CHECK_TEXT, COVERAGE_SAMPLED,
 			  text->first < text->end
 				  ? "the first look at the kernel's text is under way"
-				  : "a part of the kernel's text in each cycle");
+			  : text->taking.text ? "a part of the kernel's text in each cycle, held against "
+						"what it was at first sight: no reference has it"
+					      : "a part of the kernel's text in each cycle");
 }
 
 /* ---- registers ----------------------------------------------------------------------------- */
@@ -673,6 +678,14 @@ void guest_cover_first(struct guest *guest)
 		cover_text(&look, vcpu);
 		cover_symbols(&look, vcpu);
 	}
+}
+
+void guest_cover_text(struct guest *guest)
+{
+	for (size_t i = 0; i < guest->vcpu_count; i++)
+		memset(guest->vcpus[i].coverage[CHECK_TEXT].cycles, 0,
+		       sizeof(guest->vcpus[i].coverage[CHECK_TEXT].cycles));
+	guest_cover_first(guest);
 }
 
 /* A page of a pushed table, by the page tables that were in force then. */

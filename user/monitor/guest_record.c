@@ -187,9 +187,10 @@ static void reference_take(struct guest *guest)
 
 void guest_reference_drop(struct guest *guest)
 {
+	/* What was taken at first sight goes by the kernel's symbols, too. */
+	guest_text_drop(guest);
 	if (!guest->reference)
 		return;
-	guest_text_drop(guest);
 	memset(&guest->kernel, 0, sizeof(guest->kernel));
 	guest->kernel_found = false;
 	references_put(guest->watch->references, guest->reference);

@@ -35,6 +35,7 @@ static int text_read(void *ctx, uint64_t address, void *buf, size_t len)
 
 void guest_text_drop(struct guest *guest)
 {
+	guest_text_take_drop(guest);
 	text_pass_free(&guest->text.pass);
 	ka_tracing_layout_free(guest->text.tracing);
 	memset(&guest->text, 0, sizeof(guest->text));
@@ -52,19 +53,29 @@ static void text_aim(struct guest_text *text, uint64_t from)
 	text->len = (uint32_t)(end - text->address);
 }
 
-/* Once a boot, and only where something differs: it takes the guest's types. */
-static void tracing_prepare(struct guest *guest)
+void guest_text_prepare_with(struct guest *guest, const struct ka_types *types)
 {
 	struct guest_text *text = &guest->text;
-	struct ka_types *types = NULL;
 
 	if (text->tracing_tried)
 		return;
 	text->tracing_tried = true;
-	if (ka_types_from_guest(guest->vm, &guest->kernel, &types))
-		return;
 	if (ka_tracing_layout_new(&guest->kernel, types, &text->tracing))
 		text->tracing = NULL;
+}
+
+/* Once a boot, and only where something differs: it takes the guest's types. */
+static void tracing_prepare(struct guest *guest)
+{
+	struct ka_types *types = NULL;
+
+	if (guest->text.tracing_tried)
+		return;
+	if (ka_types_from_guest(guest->vm, &guest->kernel, &types)) {
+		guest->text.tracing_tried = true;
+		return;
+	}
+	guest_text_prepare_with(guest, types);
 	ka_types_free(types);
 }
 
@@ -119,16 +130,25 @@ static void put_off_breakpoints(struct guest_text *text)
 	text->count = kept;
 }
 
-/* What differs is held against what the guest's kernel says that it did. */
-static void text_compare(struct guest *guest, struct guest_text *text)
+struct ka_tracing *guest_text_tracing(struct guest *guest)
 {
 	struct ka_tracing *tracing = NULL;
 
+	tracing_prepare(guest);
+	return guest->text.tracing && !ka_tracing_read(guest->vm, &guest->kernel,
+						       guest->text.tracing, &tracing)
+		       ? tracing
+		       : NULL;
+}
+
+/* What differs is held against what the guest's kernel says that it did. */
+static void text_compare(struct guest *guest, struct guest_text *text)
+{
+	struct ka_tracing *tracing;
+
 	text->count = compare_once(text);
-	if (text->count)
-		tracing_prepare(guest);
-	if (text->count && guest->text.tracing &&
-	    !ka_tracing_read(guest->vm, &guest->kernel, guest->text.tracing, &tracing)) {
+	tracing = text->count ? guest_text_tracing(guest) : NULL;
+	if (tracing) {
 		text->boot.tracing = tracing;
 		text->count = compare_once(text);
 		text->boot.tracing = NULL;
@@ -160,11 +180,10 @@ static uint64_t part_start(const struct guest_text *text, size_t part)
 	return text->start + part * PART_BYTES;
 }
 
-/* Makes this the text that is looked at. False: there is none, or no memory. */
-static bool text_is(struct guest *guest, struct guest_text *text, const struct ka_text *of)
+bool guest_text_is(struct guest *guest, const struct ka_text *of)
 {
-	if (!of)
-		return false;
+	struct guest_text *text = &guest->text;
+
 	text->text = of;
 	text->boot = (struct ka_text_boot){ .slide = guest->kernel.slide,
 					    .read = text_read,
@@ -178,10 +197,12 @@ static bool text_is(struct guest *guest, struct guest_text *text, const struct k
 
 void guest_text_prepare(struct guest *guest)
 {
+	const struct ka_text *text =
+		guest->reference ? references_text(guest->watch->references, guest->reference)
+				 : NULL;
+
 	guest_text_drop(guest);
-	if (guest->reference &&
-	    !text_is(guest, &guest->text,
-		     references_text(guest->watch->references, guest->reference)))
+	if (text && !guest_text_is(guest, text))
 		guest_text_drop(guest);
 }
 
@@ -214,6 +235,10 @@ static int look_and_judge(struct guest *guest, uint64_t from)
 	text->by_write = false;
 	text_aim(text, from);
 	r = part_look(guest, text);
+	if (!r && text->count && guest_text_unsettled(guest)) {
+		guest_text_retake(guest);
+		return -EAGAIN;
+	}
 	if (!r) {
 		text_pass_seen(&text->pass, part_of(text, text->from), clock_mono());
 		guest_judge_text(guest);
@@ -230,8 +255,12 @@ void guest_text_first(struct guest *guest)
 {
 	struct guest_text *text = &guest->text;
 	uint64_t now = clock_mono();
+	bool unsettled;
 	int r = 0;
 
+	if (!text->text)
+		guest_text_take(guest);
+	unsettled = guest_text_unsettled(guest);
 	while (!r && text->text && text->first < text->end &&
 	       guest_first_looks_allowed(guest->watch, now)) {
 		uint64_t begin = now;
@@ -242,6 +271,8 @@ void guest_text_first(struct guest *guest)
 		now = clock_mono();
 		guest_first_look_took(guest->watch, now - begin);
 	}
+	if (unsettled && text->text && text->first == text->end)
+		guest_cover_text(guest);
 }
 
 bool guest_text_behind(const struct guest *guest)
@@ -334,7 +365,8 @@ void guest_text_add(struct guest *guest)
 	struct reader *reader = &guest->reader;
 
 	text->piece = SIZE_MAX;
-	if (!text->text || guest->phase != GUEST_WATCHED || reader->count == reader->max)
+	if (!text->text || guest->phase != GUEST_WATCHED || reader->count == reader->max ||
+	    guest_text_unsettled(guest))
 		return;
 	/* The second read of a cycle is of what the first one saw. */
 	if (text->cycle != guest->cycles)

@@ -282,7 +282,7 @@ static const char *text_unwanted_reason(const struct guest *guest)
 	    !kernel_is_up(guest))
 		return unwanted_reason(guest, CHECK_TEXT);
 	if (!guest->text.text)
-		return "there is no reference of this kernel";
+		return "there is no reference of this kernel, and its text was not taken yet";
 	if (guest->text.first < guest->text.end)
 		return "its first look is under way";
 	return guest->tracks ? NULL : "no other write is tracked";

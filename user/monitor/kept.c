@@ -61,7 +61,10 @@ static bool is_sure(const struct guest *guest, enum check_id check)
 	if (kind_of(check) == KEPT_AT_ONCE)
 		return true;
 	if (check == CHECK_TEXT)
-		since_ns = guest->text.first == guest->text.end ? guest->recorded_mono_ns : 0;
+		since_ns = guest->text.text && guest->text.first == guest->text.end &&
+					   !guest->text.taking.text
+				   ? guest->recorded_mono_ns
+				   : 0;
 	else
 		since_ns = guest->audits.audit[check - VCPU_CHECKS].first_ns;
 	return since_ns && clock_mono() - since_ns > settle_ns;

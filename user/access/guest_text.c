@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The text of a guest's kernel as it is now, where no vendor's image is at hand: what the kernel can
+ * still patch once it runs is put back as its image had it, and its lists of such places are read.
+ *
+ * All of it is the guest's: lists are bounded, and what they name outside of the text is left out.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel_text.h"
+#include "patch_probe.h"
+#include "symbols.h"
+
+enum {
+	TEXT_MAX = 128 << 20,
+	LIST_MAX = 8 << 20,
+	BRANCH_BYTES = 5,
+	OP_CALL = 0xe8,
+	OP_JMP32 = 0xe9,
+	OP_INT3 = 0xcc,
+	STATIC_CALL_ENTRY = 8,
+	STATIC_CALL_TAIL = 1, /* flags in the lowest bits of its key */
+	JUMP_ENTRY = 16,
+	FUNCTION_ALIGNMENT = 16,
+	ENDBR_BYTES = 4,
+};
+
+/* What is read, from a symbol to another one. */
+static const struct {
+	const char *name, *start, *stop;
+} lists[] = {
+	{ "jump_table", "__start___jump_table", "__stop___jump_table" },
+	{ "static_call_sites", "__start_static_call_sites", "__stop_static_call_sites" },
+	{ "optprobe_template", "optprobe_template_entry", "optprobe_template_end" },
+	{ ".smp_locks", "__smp_locks", "__smp_locks_end" },
+};
+
+/* Kept, and used again once there is a second CPU, where there was but one at first. */
+static bool has_list(struct ka_vm *vm, const struct ka_kernel *kernel, size_t i)
+{
+	uint8_t patched = 0;
+
+	return strcmp(lists[i].name, ".smp_locks") ||
+	       (!ka_symbol_read(vm, kernel, "uniproc_patched", &patched, 1) && patched == 1);
+}
+
+static int list_read(struct ka_vm *vm, const struct ka_kernel *kernel,
+		     struct ka_reference *reference, size_t i)
+{
+	uint64_t start, stop;
+	uint8_t *bytes;
+	int err;
+
+	if (ka_symbols_find(kernel->symbols, lists[i].start, &start) ||
+	    ka_symbols_find(kernel->symbols, lists[i].stop, &stop) || stop == start ||
+	    !has_list(vm, kernel, i))
+		return 0;
+	if (stop < start || stop - start > LIST_MAX)
+		return -EBADMSG;
+	bytes = malloc(stop - start);
+	if (!bytes)
+		return -ENOMEM;
+	err = ka_gva_read(vm, &kernel->paging, start + kernel->slide, bytes, stop - start);
+	if (err) {
+		free(bytes);
+		return err;
+	}
+	return reference_adopt(reference, lists[i].name, start, bytes, stop - start);
+}
+
+/* ---- as it was built ------------------------------------------------------------------------ */
+
+static uint8_t *place_at(const struct ka_section *text, const struct ka_section *list, size_t at,
+			 uint64_t *ret_address)
+{
+	int32_t distance;
+
+	memcpy(&distance, list->bytes + at, sizeof(distance));
+	*ret_address = list->address + at + (uint64_t)(int64_t)distance;
+	if (*ret_address < text->address || *ret_address - text->address >= text->len ||
+	    text->len - (*ret_address - text->address) < BRANCH_BYTES)
+		return NULL;
+	return (uint8_t *)text->bytes + (*ret_address - text->address);
+}
+
+/* A breakpoint stands where the kernel patches, for a moment. */
+static int labels_stand(const struct ka_section *text, const struct ka_section *list)
+{
+	uint64_t address;
+
+	for (size_t at = 0; list && at + JUMP_ENTRY <= list->len; at += JUMP_ENTRY) {
+		const uint8_t *place = place_at(text, list, at, &address);
+
+		if (place && place[0] == OP_INT3)
+			return -EAGAIN;
+	}
+	return 0;
+}
+
+/* Which kind of call it is, and so what it may become, is told by the code that was built alone: a CALL or
+ * JMP to its trampoline. A conditional one stays one. */
+static int static_calls_build(const struct ka_section *text, const struct ka_section *list)
+{
+	for (size_t at = 0; list && at + STATIC_CALL_ENTRY <= list->len; at += STATIC_CALL_ENTRY) {
+		uint64_t address;
+		uint8_t *place = place_at(text, list, at, &address);
+		bool tail = list->bytes[at + 4] & STATIC_CALL_TAIL;
+		uint8_t op = tail ? OP_JMP32 : OP_CALL;
+
+		if (!place)
+			continue;
+		if (place[0] == OP_INT3)
+			return -EAGAIN;
+		if (place[0] == op || (tail && place[0] == 0x0f && (place[1] & 0xf0) == 0x80))
+			continue;
+		memset(place, 0, BRANCH_BYTES);
+		place[0] = op;
+	}
+	return 0;
+}
+
+static int text_build(struct ka_reference *reference, const struct ka_tracing *tracing)
+{
+	const struct ka_section *text = reference_find(reference, ".text");
+	struct ka_text_boot boot = { .tracing = tracing };
+	int err = labels_stand(text, reference_find(reference, "jump_table"));
+
+	patch_undo_probes(NULL, &boot, text->address, (uint8_t *)text->bytes, text->len);
+	return err ? err
+		   : static_calls_build(text, reference_find(reference, "static_call_sites"));
+}
+
+/* Reads the guest for the judge: what ftrace sends functions through. */
+struct reading {
+	struct ka_vm *vm;
+	const struct ka_kernel *kernel;
+};
+
+static int read_guest(void *ctx, uint64_t address, void *buf, size_t len)
+{
+	const struct reading *reading = ctx;
+
+	return ka_gva_read(reading->vm, &reading->kernel->paging, address + reading->kernel->slide,
+			   buf, len);
+}
+
+/* Functions that are traced just now call ftrace where they begin, or behind their ENDBR. */
+static void untrace(const struct patch_judge *judge, struct ka_text_boot *boot)
+{
+	static const uint8_t nop[BRANCH_BYTES] = { 0x0f, 0x1f, 0x44, 0, 0 };
+	const struct ka_section *text = judge->text;
+	uint64_t offset = -text->address % FUNCTION_ALIGNMENT;
+
+	for (; offset + ENDBR_BYTES + BRANCH_BYTES <= text->len; offset += FUNCTION_ALIGNMENT)
+		for (unsigned int behind = 0; behind <= ENDBR_BYTES; behind += ENDBR_BYTES) {
+			uint8_t *bytes = (uint8_t *)text->bytes + offset + behind;
+			const struct patch_site site = { .address = text->address + offset + behind,
+							 .kind = KA_PATCH_FTRACE,
+							 .length = BRANCH_BYTES };
+
+			if ((bytes[0] == OP_CALL || bytes[0] == OP_JMP32) &&
+			    patch_accepts(judge, boot, &site, bytes))
+				memcpy(bytes, nop, sizeof(nop));
+		}
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+static int reference_of_guest(struct ka_vm *vm, const struct ka_kernel *kernel, uint8_t *bytes,
+			      struct ka_reference *reference)
+{
+	uint64_t len = kernel->text_end - kernel->text_start;
+	int err;
+
+	if (!kernel->symbols || !ka_symbols_64bit(kernel->symbols) ||
+	    kernel->text_end <= kernel->text_start || len > TEXT_MAX) {
+		free(bytes);
+		return -ENODATA;
+	}
+	reference->of_guest = true;
+	reference->symbols = (struct ka_symbols *)kernel->symbols;
+	err = reference_adopt(reference, ".text", kernel->text_start - kernel->slide, bytes, len);
+	for (size_t i = 0; !err && i < sizeof(lists) / sizeof(lists[0]); i++)
+		err = list_read(vm, kernel, reference, i);
+	return err;
+}
+
+int ka_text_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel, uint8_t *bytes,
+		       const struct ka_tracing *tracing, struct ka_text **ret_text)
+{
+	struct ka_reference *reference = calloc(1, sizeof(*reference));
+	struct ka_text *text = calloc(1, sizeof(*text));
+	struct reading reading = { vm, kernel };
+	struct ka_text_boot boot = {
+		.slide = kernel->slide, .read = read_guest, .ctx = &reading, .tracing = tracing
+	};
+	int err;
+
+	if (!reference || !text) {
+		free(bytes);
+		free(reference);
+		free(text);
+		return -ENOMEM;
+	}
+	err = reference_of_guest(vm, kernel, bytes, reference);
+	if (!err)
+		err = text_build(reference, tracing);
+	if (!err)
+		err = patch_judge_create(reference, NULL, &text->judge);
+	if (err) {
+		ka_reference_free(reference);
+		free(text);
+		return err;
+	}
+	text->own = reference;
+	untrace(&text->judge, &boot);
+	*ret_text = text;
+	return 0;
+}
