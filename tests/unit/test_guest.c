@@ -52,6 +52,12 @@
 #define look_failed tested_look_failed
 #define guest_reference_drop tested_guest_reference_drop
 #define guest_text_prepare tested_guest_text_prepare
+#define guest_text_prepare_with tested_guest_text_prepare_with
+#define guest_text_is tested_guest_text_is
+#define guest_text_tracing tested_guest_text_tracing
+#define guest_text_take tested_guest_text_take
+#define guest_text_retake tested_guest_text_retake
+#define guest_text_take_drop tested_guest_text_take_drop
 #define guest_text_first tested_guest_text_first
 #define guest_text_drop tested_guest_text_drop
 #define guest_text_behind tested_guest_text_behind
@@ -78,6 +84,7 @@
 #define guest_judge_audit tested_guest_judge_audit
 #define guest_judge_symbols tested_guest_judge_symbols
 #define guest_cover_first tested_guest_cover_first
+#define guest_cover_text tested_guest_cover_text
 #define guest_cover_vcpus tested_guest_cover_vcpus
 #define audits tested_audits
 #define guest_tracking_stopped tested_guest_tracking_stopped

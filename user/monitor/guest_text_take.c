@@ -108,6 +108,9 @@ static int take_end(struct guest *guest)
 	uint8_t *bytes = taking->bytes;
 	int r;
 
+	/* Lawful probes would be told as changes. */
+	if (!tracing)
+		return -EOPNOTSUPP;
 	taking->bytes = NULL;
 	r = ka_text_from_guest(guest->vm, &guest->kernel, bytes, tracing, &taking->text);
 	ka_tracing_free(tracing);
@@ -122,6 +125,9 @@ static const char *reason_of(int error)
 	case -ENOBUFS:
 		return "no reference of this kernel build, and the text of other guests' kernels at first "
 		       "sight takes 2 GiB already";
+	case -EOPNOTSUPP:
+		return "no reference of this kernel build, and no type information (BTF) in it to know "
+		       "its probes by";
 	case -ENODATA:
 	case -EBADMSG:
 		return "no reference of this kernel build, and it does not tell where it patches itself";
@@ -143,8 +149,8 @@ static void take_failed(struct guest *guest, int error)
 	if (!reason)
 		return;
 	taking->reason = reason;
-	taking->again_ns = error == -ENODATA || error == -EBADMSG ? UINT64_MAX
-								  : clock_mono() + again_ns;
+	taking->again_ns = error == -ENOBUFS || error == -ENOMEM ? clock_mono() + again_ns
+								 : UINT64_MAX;
 }
 
 void guest_text_take(struct guest *guest)
