@@ -109,6 +109,9 @@ Test(text_take, text_is_taken_whole)
 	cr_expect_eq(fake.reads, 4);
 	cr_expect_eq(taken, 1 << 20);
 	cr_expect(guest_text_unsettled(guest));
+	cr_expect_not(guest_text_is_known(guest));
+	guest->text.first = guest->text.end;
+	cr_expect(guest_text_is_known(guest));
 }
 
 Test(text_take, kernel_that_can_write_to_its_text_is_waited_for)
@@ -130,15 +133,23 @@ Test(text_take, kernel_that_patches_is_tried_again_and_then_later)
 		guest_text_take(guest);
 		cr_assert_eq(guest->text.taking.again_ns, 0);
 	}
+	cr_expect_not(guest_text_is_known(guest));
 	guest_text_take(guest);
 	cr_expect_gt(guest->text.taking.again_ns, clock_mono());
 	cr_expect_not_null(guest->text.taking.reason);
+	cr_expect(guest_text_is_known(guest), "that it is not looked at is told");
 	fake.text_error = 0;
 	guest_text_take(guest);
 	cr_expect_null(guest->text.text);
 	guest->text.taking.again_ns = 1;
+	fake.text_error = -EAGAIN;
+	guest_text_take(guest);
+	cr_expect_not_null(guest->text.taking.reason);
+	cr_expect(guest_text_is_known(guest));
+	fake.text_error = 0;
 	guest_text_take(guest);
 	cr_expect_not_null(guest->text.text);
+	cr_expect(guest_text_is_known(guest), "it was told of, and stays so");
 }
 
 Test(text_take, text_that_was_not_at_rest_is_taken_anew)
@@ -159,6 +170,7 @@ Test(text_take, kernel_without_records_is_not_taken)
 	cr_expect_null(guest->text.text);
 	cr_expect_eq(guest->text.taking.again_ns, UINT64_MAX);
 	cr_expect(strstr(guest->text.taking.reason, "BTF"));
+	cr_expect_not(guest_text_is_known(guest), "it is not made of such guests");
 }
 
 Test(text_take, memory_that_cannot_be_read_is_tried_again)

@@ -149,7 +149,7 @@ struct text_taking {
 	uint64_t len;	      /* of those that are kept, also as the text's */
 	unsigned int tries;
 	const char *reason;   /* why it is not taken yet, or as far as is known never will be */
-	uint64_t again_ns;    /* not before; CLOCK_MONOTONIC */
+	uint64_t again_ns;    /* not before; CLOCK_MONOTONIC; UINT64_MAX: it cannot be taken */
 	struct ka_text *text; /* owned; NULL: not yet */
 };
 
@@ -399,6 +399,15 @@ static inline bool guest_text_unsettled(const struct guest *guest)
 {
 	return guest->text.taking.text && guest->text.first < guest->text.end;
 }
+
+/* There is one to compare with, or there should be: it could not be taken so far. */
+static inline bool guest_text_is_known(const struct guest *guest)
+{
+	const struct text_taking *taking = &guest->text.taking;
+
+	return (guest->text.text && !guest_text_unsettled(guest)) ||
+	       (taking->again_ns && taking->again_ns != UINT64_MAX);
+}
 /* Is it not seen as often as it should be? Then one more part, outside of the scan. */
 bool guest_text_behind(const struct guest *guest);
 int guest_text_more(struct guest *guest);
@@ -448,8 +457,8 @@ static inline struct coverage *guest_coverage_mutable(struct guest *guest, struc
 	return (struct coverage *)guest_coverage(guest, vcpu, check);
 }
 
-/* Is this check made of this guest? Kernel text is, where there is a reference, or it was taken at first
- * sight; its symbols are, where they are known from elsewhere; audits are, once its kernel's symbols are known. */
+/* Is this check made of this guest? Kernel text is, where there is a reference, or it can be taken at
+ * first sight; its symbols are, where they are known from elsewhere; audits are, once its kernel's symbols are known. */
 static inline bool guest_has_check(const struct guest *guest, int check)
 {
 	if (check == CHECK_SYMBOLS)
@@ -458,7 +467,7 @@ static inline bool guest_has_check(const struct guest *guest, int check)
 		return references_have_modules(guest->watch->references, guest->reference);
 	if (check >= VCPU_CHECKS)
 		return guest->kernel.symbols;
-	return check != CHECK_TEXT || (guest->text.text && !guest_text_unsettled(guest));
+	return check != CHECK_TEXT || guest_text_is_known(guest);
 }
 
 /* All checks that are made of it, of each vCPU and as a whole. Begin with *at 0; false: no more. */

@@ -39,10 +39,12 @@ void guest_text_take_drop(struct guest *guest)
 static void take_again(struct guest *guest)
 {
 	struct text_taking *taking = &guest->text.taking;
-	unsigned int tries = taking->tries + 1;
+	const struct text_taking before = *taking;
 
 	guest_text_take_drop(guest);
-	taking->tries = tries % TRIES;
+	taking->tries = (before.tries + 1) % TRIES;
+	taking->reason = before.reason;
+	taking->again_ns = before.again_ns;
 	if (taking->tries)
 		return;
 	taking->reason = "no reference of this kernel build, and its text was not at rest to be taken";
@@ -85,7 +87,9 @@ static int take_begin(struct guest *guest)
 		return -ENOMEM;
 	taken += taking->len = len;
 	taking->start = taking->next = kernel->text_start;
-	taking->reason = NULL;
+	/* What failed before stays told until there is a text. */
+	if (!taking->again_ns)
+		taking->reason = NULL;
 	return 1;
 }
 
