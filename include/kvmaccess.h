@@ -1191,6 +1191,17 @@ int ka_module_text_create(const struct ka_text *kernel, const struct ka_module_i
 			  ka_module_resolve resolve, void *ctx, struct ka_text **ret_text);
 
 /*
+ * The text of a module as it is now, where no image of it is had: as ka_text_from_guest(), from its
+ * text_start on, text_size bytes; `kernel_text`, of either kind, is borrowed. Its static calls may lead to
+ * any code of modules, as only their names would tell more.
+ */
+int ka_module_text_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel,
+			      const struct ka_text *kernel_text,
+			      const struct ka_place_layout *layout, const struct ka_module *module,
+			      uint8_t *bytes, const struct ka_tracing *tracing,
+			      struct ka_text **ret_text);
+
+/*
  * Its read-only data likewise, from the first section of them to the last; what is to be compared are the
  * parts below. Errors as above; -ENODATA also if it has none.
  */

@@ -18,6 +18,22 @@ static uint8_t uniproc;
 #define ka_gva_read(vm, paging, gva, buf, len) ((void)(vm), (void)(paging), guest_read(gva, buf, len))
 #define ka_symbol_read(vm, kernel, name, buf, len) \
 	((void)(vm), (void)(kernel), *(uint8_t *)(buf) = uniproc, 0)
+static struct {
+	uint64_t gva[2];
+	uint32_t entries[2];
+} module_has;
+static int lists_error;
+
+#include "access/module_place.h"
+#define module_lists(guest, layout, gva, ret_lists) \
+	((void)(guest), (void)(layout), (void)(gva), fake_lists(ret_lists))
+static int fake_lists(struct module_list lists[static MODULE_LISTS])
+{
+	for (int i = 0; i < MODULE_LISTS; i++)
+		lists[i] = (struct module_list){ module_has.gva[i], module_has.entries[i] };
+	return lists_error;
+}
+
 #include "access/guest_text.c"
 #undef ka_gva_read
 
@@ -377,5 +393,52 @@ Test(guest_text, lists_that_are_bent_do_no_harm)
 		compare(start, end);
 	kernel.text_end = kernel.text_start;
 	cr_expect_eq(take_with(NULL), -ENODATA);
+	unload();
+}
+
+/* ---- modules -------------------------------------------------------------------------------- */
+
+enum { MODULE = 0x20000000, MODULE_BYTES = 8192 };
+
+static struct ka_text *kernel_text;
+
+/* A piece of the kernel's text, with a NOP of ftrace's where it begins, as if it were a module's. */
+static int take_module(const struct ka_module *module)
+{
+	uint8_t *bytes = malloc(module->text_size);
+
+	memcpy(bytes, guest, module->text_size);
+	return ka_module_text_from_guest(NULL, &kernel, kernel_text, NULL, module, bytes, NULL,
+					 &text);
+}
+
+static size_t compare_module(const struct ka_module *module)
+{
+	struct ka_text_difference differences[MAX];
+	uint64_t from = module->text_start - SLIDE;
+
+	return ka_text_compare(text, &boot, from, guest, module->text_size, from,
+			       from + module->text_size, differences, MAX);
+}
+
+Test(guest_text, module_is_held_against_itself)
+{
+	static const uint8_t nop[] = { 0x0f, 0x1f, 0x44, 0, 0 };
+	const struct ka_module module = { .text_start = 0xffffffff80000000 + MODULE + SLIDE,
+					  .text_size = MODULE_BYTES };
+	int32_t distance;
+
+	load("6.12");
+	cr_assert_eq(ka_text_create(reference, &kernel_text), 0);
+	memcpy(guest + 64, nop, sizeof(nop));
+	cr_assert_eq(take_module(&module), 0);
+	cr_expect_eq(compare_module(&module), 0);
+	guest[64] = 0xe8;
+	distance = (int32_t)(judge.ftrace[0].start - (module.text_start - SLIDE + 64 + 5));
+	memcpy(guest + 65, &distance, 4);
+	cr_expect_eq(compare_module(&module), 0, "it is traced");
+	guest[MODULE_BYTES - 8] ^= 0x55;
+	cr_expect_eq(compare_module(&module), 1);
+	ka_text_free(kernel_text);
 	unload();
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "kernel_text.h"
+#include "module_place.h"
 #include "patch_probe.h"
 #include "symbols.h"
 
@@ -46,39 +47,59 @@ static bool has_list(struct ka_vm *vm, const struct ka_kernel *kernel, size_t i)
 	       (!ka_symbol_read(vm, kernel, "uniproc_patched", &patched, 1) && patched == 1);
 }
 
+/* `start` is link-time. */
 static int list_read(struct ka_vm *vm, const struct ka_kernel *kernel,
-		     struct ka_reference *reference, size_t i)
+		     struct ka_reference *reference, const char *name, uint64_t start, uint64_t len)
 {
-	uint64_t start, stop;
 	uint8_t *bytes;
 	int err;
 
-	if (ka_symbols_find(kernel->symbols, lists[i].start, &start) ||
-	    ka_symbols_find(kernel->symbols, lists[i].stop, &stop) || stop == start ||
-	    !has_list(vm, kernel, i))
+	if (!len)
 		return 0;
-	if (stop < start || stop - start > LIST_MAX)
+	if (len > LIST_MAX)
 		return -EBADMSG;
-	bytes = malloc(stop - start);
+	bytes = malloc(len);
 	if (!bytes)
 		return -ENOMEM;
-	err = ka_gva_read(vm, &kernel->paging, start + kernel->slide, bytes, stop - start);
+	err = ka_gva_read(vm, &kernel->paging, start + kernel->slide, bytes, len);
 	if (err) {
 		free(bytes);
 		return err;
 	}
-	return reference_adopt(reference, lists[i].name, start, bytes, stop - start);
+	return reference_adopt(reference, name, start, bytes, len);
+}
+
+static int lists_read(struct ka_vm *vm, const struct ka_kernel *kernel,
+		      struct ka_reference *reference)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < sizeof(lists) / sizeof(lists[0]); i++) {
+		uint64_t start, stop;
+
+		if (ka_symbols_find(kernel->symbols, lists[i].start, &start) ||
+		    ka_symbols_find(kernel->symbols, lists[i].stop, &stop) ||
+		    !has_list(vm, kernel, i))
+			continue;
+		err = list_read(vm, kernel, reference, lists[i].name, start, stop - start);
+	}
+	return err;
 }
 
 /* ---- as it was built ------------------------------------------------------------------------ */
 
-static uint8_t *place_at(const struct ka_section *text, const struct ka_section *list, size_t at,
-			 uint64_t *ret_address)
+static uint64_t relative_at(const struct ka_section *list, size_t at)
 {
 	int32_t distance;
 
 	memcpy(&distance, list->bytes + at, sizeof(distance));
-	*ret_address = list->address + at + (uint64_t)(int64_t)distance;
+	return list->address + at + (uint64_t)(int64_t)distance;
+}
+
+static uint8_t *place_at(const struct ka_section *text, const struct ka_section *list, size_t at,
+			 uint64_t *ret_address)
+{
+	*ret_address = relative_at(list, at);
 	if (*ret_address < text->address || *ret_address - text->address >= text->len ||
 	    text->len - (*ret_address - text->address) < BRANCH_BYTES)
 		return NULL;
@@ -106,7 +127,8 @@ static int static_calls_build(const struct ka_section *text, const struct ka_sec
 	for (size_t at = 0; list && at + STATIC_CALL_ENTRY <= list->len; at += STATIC_CALL_ENTRY) {
 		uint64_t address;
 		uint8_t *place = place_at(text, list, at, &address);
-		bool tail = list->bytes[at + 4] & STATIC_CALL_TAIL;
+		/* Modules may have the list at any address. */
+		bool tail = relative_at(list, at + 4) & STATIC_CALL_TAIL;
 		uint8_t op = tail ? OP_JMP32 : OP_CALL;
 
 		if (!place)
@@ -168,47 +190,37 @@ static void untrace(const struct patch_judge *judge, struct ka_text_boot *boot)
 
 /* ---- all of it ------------------------------------------------------------------------------ */
 
-static int reference_of_guest(struct ka_vm *vm, const struct ka_kernel *kernel, uint8_t *bytes,
-			      struct ka_reference *reference)
+/* Takes the bytes over, also on failure. NULL: no memory. */
+static struct ka_reference *reference_new(const struct ka_kernel *kernel, uint64_t start,
+					  uint8_t *bytes, uint64_t len)
 {
-	uint64_t len = kernel->text_end - kernel->text_start;
-	int err;
+	struct ka_reference *reference = calloc(1, sizeof(*reference));
 
-	if (!kernel->symbols || !ka_symbols_64bit(kernel->symbols) ||
-	    kernel->text_end <= kernel->text_start || len > TEXT_MAX) {
+	if (!reference) {
 		free(bytes);
-		return -ENODATA;
+		return NULL;
 	}
 	reference->of_guest = true;
 	reference->symbols = (struct ka_symbols *)kernel->symbols;
-	err = reference_adopt(reference, ".text", kernel->text_start - kernel->slide, bytes, len);
-	for (size_t i = 0; !err && i < sizeof(lists) / sizeof(lists[0]); i++)
-		err = list_read(vm, kernel, reference, i);
-	return err;
+	reference_adopt(reference, ".text", start - kernel->slide, bytes, len);
+	return reference;
 }
 
-int ka_text_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel, uint8_t *bytes,
-		       const struct ka_tracing *tracing, struct ka_text **ret_text)
+/* Takes the reference over, also on failure. `kernel_text`: that of a module's kernel. */
+static int text_make(struct ka_vm *vm, const struct ka_kernel *kernel,
+		     const struct ka_text *kernel_text, struct ka_reference *reference,
+		     const struct ka_tracing *tracing, struct ka_text **ret_text)
 {
-	struct ka_reference *reference = calloc(1, sizeof(*reference));
 	struct ka_text *text = calloc(1, sizeof(*text));
 	struct reading reading = { vm, kernel };
 	struct ka_text_boot boot = {
 		.slide = kernel->slide, .read = read_guest, .ctx = &reading, .tracing = tracing
 	};
-	int err;
+	int err = text ? text_build(reference, tracing) : -ENOMEM;
 
-	if (!reference || !text) {
-		free(bytes);
-		free(reference);
-		free(text);
-		return -ENOMEM;
-	}
-	err = reference_of_guest(vm, kernel, bytes, reference);
 	if (!err)
-		err = text_build(reference, tracing);
-	if (!err)
-		err = patch_judge_create(reference, NULL, &text->judge);
+		err = patch_judge_create(reference, kernel_text ? &kernel_text->judge : NULL,
+					 &text->judge);
 	if (err) {
 		ka_reference_free(reference);
 		free(text);
@@ -218,4 +230,65 @@ int ka_text_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel, uint8_t
 	untrace(&text->judge, &boot);
 	*ret_text = text;
 	return 0;
+}
+
+int ka_text_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel, uint8_t *bytes,
+		       const struct ka_tracing *tracing, struct ka_text **ret_text)
+{
+	uint64_t len = kernel->text_end - kernel->text_start;
+	struct ka_reference *reference;
+	int err;
+
+	if (!kernel->symbols || !ka_symbols_64bit(kernel->symbols) ||
+	    kernel->text_end <= kernel->text_start || len > TEXT_MAX) {
+		free(bytes);
+		return -ENODATA;
+	}
+	reference = reference_new(kernel, kernel->text_start, bytes, len);
+	err = reference ? lists_read(vm, kernel, reference) : -ENOMEM;
+	if (err) {
+		ka_reference_free(reference);
+		return err;
+	}
+	return text_make(vm, kernel, NULL, reference, tracing, ret_text);
+}
+
+/* ---- modules -------------------------------------------------------------------------------- */
+
+static int module_lists_read(struct ka_vm *vm, const struct ka_kernel *kernel,
+			     const struct ka_place_layout *layout, uint64_t gva,
+			     struct ka_reference *reference)
+{
+	static const struct {
+		const char *name;
+		uint64_t entry;
+	} kinds[MODULE_LISTS] = { [MODULE_JUMPS] = { "jump_table", JUMP_ENTRY },
+				  [MODULE_CALLS] = { "static_call_sites", STATIC_CALL_ENTRY } };
+	struct structs guest = structs_of(vm, kernel);
+	struct module_list found[MODULE_LISTS];
+	int err = module_lists(&guest, layout, gva, found);
+
+	for (int i = 0; !err && i < MODULE_LISTS; i++)
+		err = list_read(vm, kernel, reference, kinds[i].name, found[i].gva - kernel->slide,
+				found[i].gva ? found[i].entries * kinds[i].entry : 0);
+	return err;
+}
+
+int ka_module_text_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel,
+			      const struct ka_text *kernel_text,
+			      const struct ka_place_layout *layout, const struct ka_module *module,
+			      uint8_t *bytes, const struct ka_tracing *tracing,
+			      struct ka_text **ret_text)
+{
+	struct ka_reference *reference =
+		reference_new(kernel, module->text_start, bytes, module->text_size);
+	int err = reference ? module_lists_read(vm, kernel, layout, module->gva, reference)
+			    : -ENOMEM;
+
+	if (err) {
+		ka_reference_free(reference);
+		return err;
+	}
+	reference->kernel = kernel_text->judge.reference;
+	return text_make(vm, kernel, kernel_text, reference, tracing, ret_text);
 }

@@ -4,11 +4,13 @@
 #include <stdlib.h>
 
 #include "module_image.h"
+#include "module_place.h"
 #include "structs.h"
 
 struct ka_place_layout {
 	struct ka_member base[KA_MODULE_REGIONS], text_size, percpu;
-	bool single, has_percpu;
+	struct ka_member list[MODULE_LISTS], entries[MODULE_LISTS];
+	bool single, has_percpu, has_lists;
 };
 
 static bool find_regions(const struct ka_types *types, unsigned int word,
@@ -38,6 +40,11 @@ int ka_place_layout_new(const struct ka_kernel *kernel, const struct ka_types *t
 		return -ENODATA;
 	layout.has_percpu =
 		STRUCTS_FIND(types, { "module", "percpu", &layout.percpu, word });
+	layout.has_lists =
+		STRUCTS_FIND(types, { "module", "jump_entries", &layout.list[MODULE_JUMPS], word },
+			     { "module", "num_jump_entries", &layout.entries[MODULE_JUMPS], 4 },
+			     { "module", "static_call_sites", &layout.list[MODULE_CALLS], word },
+			     { "module", "num_static_call_sites", &layout.entries[MODULE_CALLS], 4 });
 	*ret_layout = malloc(sizeof(layout));
 	if (!*ret_layout)
 		return -ENOMEM;
@@ -48,6 +55,24 @@ int ka_place_layout_new(const struct ka_kernel *kernel, const struct ka_types *t
 void ka_place_layout_free(struct ka_place_layout *layout)
 {
 	free(layout);
+}
+
+int module_lists(const struct structs *guest, const struct ka_place_layout *layout, uint64_t gva,
+		 struct module_list ret_lists[static MODULE_LISTS])
+{
+	struct ka_piece pieces[2 * MODULE_LISTS];
+
+	if (!layout->has_lists)
+		return -ENODATA;
+	for (int i = 0; i < MODULE_LISTS; i++) {
+		pieces[2 * i] = (struct ka_piece){ .address = gva + layout->list[i].offset,
+						   .buf = &ret_lists[i].gva,
+						   .len = 8 };
+		pieces[2 * i + 1] = (struct ka_piece){ .address = gva + layout->entries[i].offset,
+						       .buf = &ret_lists[i].entries,
+						       .len = 4 };
+	}
+	return structs_readv(guest, pieces, 2 * MODULE_LISTS);
 }
 
 /* In a struct module before Linux 6.4 all regions are one piece of memory. */

@@ -366,6 +366,10 @@ static bool is_static_function(const struct code *code, uint64_t trampoline, uin
 {
 	uint64_t function;
 
+	/* A module's own functions have no names where only the guest has it. */
+	if (code->judge->kernel && code->judge->reference->of_guest &&
+	    tracing_in_range(code->boot->tracing, TRACING_MODULE, target))
+		return true;
 	if (!is_entry(code->judge, target))
 		return is_recorded_function(code, trampoline, target);
 	return !trampoline_function(code, trampoline, &function) ||

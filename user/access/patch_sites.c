@@ -295,6 +295,9 @@ static int add_named(struct builder *builder)
 	const struct ka_symbols *symbols = builder->reference->symbols;
 	int err = 0;
 
+	/* Those of a guest's module have no names. */
+	if (builder->reference->of_guest && builder->reference->kernel)
+		return 0;
 	for (size_t i = 0; !err && i < symbols_count(symbols); i++) {
 		struct symbols_entry entry = symbols_at(symbols, i);
 

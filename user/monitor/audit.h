@@ -26,6 +26,8 @@ struct audit_view {
 	const struct ka_types *types; /* for prepare() only */
 	/* What the vendor's image says of its text, at any moment of this boot. NULL: no reference. */
 	const struct ka_text *text;
+	/* What its text was at first sight, where there is no reference; NULL: not known. */
+	const struct ka_text *first_text;
 	const struct ka_text_boot *boot;
 	struct references *references;
 	const struct ka_reference *reference; /* of its kernel; NULL: none is known */

@@ -464,7 +464,8 @@ static inline bool guest_has_check(const struct guest *guest, int check)
 	if (check == CHECK_SYMBOLS)
 		return guest->symbols_compared;
 	if (check == CHECK_MODULE_TEXT)
-		return references_have_modules(guest->watch->references, guest->reference);
+		return references_have_modules(guest->watch->references, guest->reference) ||
+		       (guest->text.taking.text && !guest_text_unsettled(guest));
 	if (check >= VCPU_CHECKS)
 		return guest->kernel.symbols;
 	return check != CHECK_TEXT || guest_text_is_known(guest);

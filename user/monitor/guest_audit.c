@@ -48,6 +48,7 @@ static struct audit_view view_of(const struct guest *guest)
 		.modules = &guest->modules,
 		/* What is of the guest itself is no more than its word. */
 		.text = guest->text.taking.text ? NULL : guest->text.text,
+		.first_text = guest_text_unsettled(guest) ? NULL : guest->text.taking.text,
 		.boot = &guest->text.boot,
 		.references = guest->watch->references,
 		.reference = guest->reference,

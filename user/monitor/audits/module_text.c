@@ -2,10 +2,12 @@
 /*
  * The text and read-only data of the guest's modules against what their vendor built: one module
  * after the other, each as soon as it is loaded. What was found to be in order is looked at again
- * once its bytes change. Also tells which modules came and went.
+ * once its bytes change. The text of one whose file is not known is held against what it was when it was
+ * first seen. Also tells which modules came and went.
  */
 #include "../audit.h"
 #include "../clock.h"
+#include "../log.h"
 #include "../reference.h"
 #include "../text.h"
 
@@ -24,6 +26,8 @@ enum {
 	BUILD_ID_BYTES = 20,
 	OPCODE_INT3 = 0xcc,
 	SHOWN_BYTES = 16,
+	TRIES = 16, /* to take a text at rest */
+	TAKEN_MAX = 64 << 20, /* bytes of all of them */
 	WORD_BYTES = 8,
 };
 
@@ -45,6 +49,10 @@ struct known {
 	struct ka_module module;
 	const struct ka_module_image *image; /* NULL: none that is known is this one */
 	struct ka_module_place place;
+	/* Without an image: as it was first seen, once it was the same twice; owned. */
+	struct ka_text *first;
+	unsigned int tries;
+	bool settled;
 	char build_id[41];
 	bool seen, looked; /* seen: in this look's list; looked: it has had its turn */
 	struct part part[PARTS];
@@ -60,8 +68,17 @@ struct module_text {
 	struct known known[MODULES_MAX];
 	size_t count, next;
 	bool counted; /* the modules of the first look are known */
+	size_t taken; /* bytes of texts of first sight */
 	uint8_t bytes[PART_BYTES + 2 * KA_TEXT_MARGIN];
 };
+
+static void known_drop(struct module_text *all, struct known *known)
+{
+	if (known->first)
+		all->taken -= known->module.text_size;
+	ka_text_free(known->first);
+	known->first = NULL;
+}
 
 static void module_text_release(void *state)
 {
@@ -69,6 +86,8 @@ static void module_text_release(void *state)
 
 	if (!all)
 		return;
+	for (size_t i = 0; i < all->count; i++)
+		known_drop(all, &all->known[i]);
 	ka_module_layout_free(all->layout);
 	ka_place_layout_free(all->places);
 	ka_tracing_layout_free(all->tracing);
@@ -197,6 +216,7 @@ static void take_modules(struct module_text *all, size_t count, struct audit_res
 			continue;
 		}
 		add_change(result, &all->known[i], false, NULL, false);
+		known_drop(all, &all->known[i]);
 		all->known[i] = all->known[--all->count];
 	}
 	all->counted = true;
@@ -213,8 +233,8 @@ static int range_of(const struct known *known, enum part_kind kind, size_t index
 					     ret_end);
 	if (index)
 		return -ENOENT;
-	*ret_start = known->place.base[KA_MODULE_TEXT];
-	*ret_end = *ret_start + known->place.text_size;
+	*ret_start = known->module.text_start;
+	*ret_end = *ret_start + (known->image ? known->place.text_size : known->module.text_size);
 	return 0;
 }
 
@@ -351,6 +371,10 @@ static int text_of(struct module_text *all, const struct ka_text *kernel, const 
 {
 	uint64_t slide = all->view->kernel->slide;
 
+	if (!known->image) {
+		*ret_text = known->first;
+		return 0;
+	}
 	return kind == PART_TEXT ? ka_module_text_create(kernel, known->image, &known->place, slide,
 							 resolve, all, ret_text)
 				 : ka_module_rodata_create(kernel, known->image, &known->place,
@@ -361,7 +385,68 @@ static bool has_part(const struct known *known, enum part_kind kind)
 {
 	uint64_t start, end;
 
-	return known->image && !range_of(known, kind, 0, &start, &end);
+	return known->image ? !range_of(known, kind, 0, &start, &end)
+			    : kind == PART_TEXT && known->first;
+}
+
+static int read_text(struct module_text *all, const struct known *known, uint8_t *bytes)
+{
+	const struct audit_view *view = all->view;
+
+	return ka_gva_read(view->vm, &view->kernel->paging, known->module.text_start, bytes,
+			   known->module.text_size);
+}
+
+/* Of one whose file is not known: its text as it is now. Without records lawful probes would be told. */
+static int take_first(struct module_text *all, const struct ka_text *kernel, struct known *known)
+{
+	const struct audit_view *view = all->view;
+	struct ka_tracing *tracing = NULL;
+	uint8_t *bytes;
+	int err;
+
+	if (known->image || known->first || known->tries == TRIES || !all->tracing ||
+	    !known->module.text_size || known->module.text_size > TEXT_MAX ||
+	    known->module.text_size > TAKEN_MAX - all->taken)
+		return 0;
+	known->tries++;
+	bytes = malloc(known->module.text_size);
+	if (!bytes)
+		return -ENOMEM;
+	err = read_text(all, known, bytes);
+	if (!err)
+		err = ka_tracing_read(view->vm, view->kernel, all->tracing, &tracing);
+	if (err) {
+		free(bytes);
+		return err;
+	}
+	err = ka_module_text_from_guest(view->vm, view->kernel, kernel, all->places,
+					&known->module, bytes, tracing, &known->first);
+	ka_tracing_free(tracing);
+	if (!err)
+		all->taken += known->module.text_size;
+	else
+		log_debug("module %s: its text at first sight: %s", known->module.name,
+			  strerror(-err));
+	return err == -ENOMEM || err == -EOWNERDEAD ? err : 0;
+}
+
+/* One that is not the same when it is looked at again was being patched: it is taken anew. */
+static void settle(struct module_text *all, struct known *known)
+{
+	struct part *text = &known->part[PART_TEXT];
+
+	if (!known->first || known->settled)
+		return;
+	known->settled = !text->count;
+	if (known->settled)
+		return;
+	log_debug("module %s: its text was not at rest, at byte 0x%llx", known->module.name,
+		  (unsigned long long)(text->differences[0].address + all->view->kernel->slide -
+				       known->module.text_start));
+	known_drop(all, known);
+	*text = (struct part){ 0 };
+	known->breakpoint = 0;
 }
 
 static int look_at_part(struct module_text *all, const struct ka_text *kernel, struct known *known,
@@ -383,7 +468,8 @@ static int look_at_part(struct module_text *all, const struct ka_text *kernel, s
 	if (err)
 		return part->unseen ? 0 : err;
 	err = compare(all, text, known, kind);
-	ka_text_free(text);
+	if (known->image)
+		ka_text_free(text);
 	if (err)
 		return err;
 	part->clean = !part->count;
@@ -393,10 +479,13 @@ static int look_at_part(struct module_text *all, const struct ka_text *kernel, s
 
 static int look_at(struct module_text *all, const struct ka_text *kernel, struct known *known)
 {
-	int err = look_at_part(all, kernel, known, PART_TEXT);
+	int err = take_first(all, kernel, known);
 
+	if (!err)
+		err = look_at_part(all, kernel, known, PART_TEXT);
 	if (err)
 		return err;
+	settle(all, known);
 	put_off_breakpoint(known);
 	err = look_at_part(all, kernel, known, PART_RODATA);
 	known->looked |= !err;
@@ -411,7 +500,8 @@ static bool is_open(const struct known *known)
 
 static bool is_unseen(const struct known *known)
 {
-	return !known->image || known->part[PART_TEXT].unseen || known->part[PART_RODATA].unseen;
+	return (!known->image && !known->settled) || known->part[PART_TEXT].unseen ||
+	       known->part[PART_RODATA].unseen;
 }
 
 /* ---- what is told --------------------------------------------------------------------------- */
@@ -438,8 +528,9 @@ static void add_text(struct module_text *all, const struct known *known,
 	if (!difference)
 		return;
 	snprintf(difference->what, sizeof(difference->what),
-		 "has other text at its byte 0x%llx than its vendor built (%s)",
+		 "has other text at its byte 0x%llx than %s (%s)",
 		 (unsigned long long)(gva - known->module.text_start),
+		 known->image ? "its vendor built" : "at first sight",
 		 ka_patch_kind_name(found->kind));
 	text_bytes(difference->expected_text, found->expected, SHOWN_BYTES);
 	text_bytes(difference->observed_text, found->observed, SHOWN_BYTES);
@@ -472,7 +563,9 @@ static void tell(struct module_text *all, const struct known *known, struct audi
 static int module_text_look(void *state, const struct audit_view *view, struct audit_result *result)
 {
 	struct module_text *all = state;
-	const struct ka_text *kernel = references_text(view->references, view->reference);
+	const struct ka_text *kernel = view->reference
+					       ? references_text(view->references, view->reference)
+					       : view->first_text;
 	uint32_t views = 0;
 	size_t count = 0;
 	int err = ka_modules_read(view->vm, view->kernel, all->layout, all->read, MODULES_MAX,
@@ -489,7 +582,7 @@ static int module_text_look(void *state, const struct audit_view *view, struct a
 	for (size_t i = 0; kernel && !err && i < all->count; i++) {
 		struct known *known = &all->known[all->next++ % all->count];
 
-		if (!known->image || is_open(known))
+		if (is_open(known))
 			continue;
 		err = look_at(all, kernel, known);
 		break;
@@ -499,7 +592,7 @@ static int module_text_look(void *state, const struct audit_view *view, struct a
 	for (size_t i = 0; i < all->count; i++)
 		if (!kernel || is_unseen(&all->known[i]))
 			result->gap = "not every module has a reference that it could be held "
-				      "against, or is one that can be";
+				      "against, or was at rest to be held against itself";
 	for (size_t i = 0; !result->gap && i < all->count; i++)
 		if (!all->known[i].looked)
 			result->gap = "the first look at each module is under way";
