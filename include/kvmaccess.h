@@ -1150,8 +1150,9 @@ int ka_text_create(const struct ka_reference *reference, struct ka_text **ret_te
  * to kernel->text_end, were read from the guest at a time when the kernel could no longer write to its
  * text, and are the library's from here on, also on failure; `tracing` was read after them, NULL: there
  * is none. Borrows kernel->symbols. Reads the lists of places, a megabyte, in one call each.
- * Errors: -EAGAIN, the kernel is patching just now; -ENODATA, a 32-bit kernel, or it does not name its
- * lists; -EBADMSG, they do not fit its text; as ka_gva_read().
+ * Errors: -EAGAIN, the kernel is patching just now, or traced by more code than is looked into (65536
+ * calls); -ENODATA, a 32-bit kernel, or it does not name its lists; -EBADMSG, they do not fit its text;
+ * as ka_gva_read().
  */
 int ka_text_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel, uint8_t *bytes,
 		       const struct ka_tracing *tracing, struct ka_text **ret_text);
@@ -1193,7 +1194,7 @@ int ka_module_text_create(const struct ka_text *kernel, const struct ka_module_i
 /*
  * The text of a module as it is now, where no image of it is had: as ka_text_from_guest(), from its
  * text_start on, text_size bytes; `kernel_text`, of either kind, is borrowed. Its static calls may lead to
- * any code of modules, as only their names would tell more.
+ * any code of modules, as only their names would tell more. Errors as there, with fewer calls.
  */
 int ka_module_text_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel,
 			      const struct ka_text *kernel_text,

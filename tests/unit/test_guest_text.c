@@ -11,6 +11,7 @@
 
 #include "access/patch_probe.h"
 #include "access/tracing.h"
+#include "patch_sample.h"
 
 static int guest_read(uint64_t gva, void *buf, size_t len);
 static uint8_t uniproc;
@@ -142,18 +143,7 @@ static size_t compare_site(const struct patch_site *site)
 
 static const struct patch_site *sample(enum ka_patch_kind kind, size_t n)
 {
-	size_t total = 0, seen = 0, wanted;
-
-	for (size_t i = 0; i < judge.sites.count; i++)
-		total += judge.sites.site[i].kind == kind && judge.sites.site[i].address < end;
-	wanted = n * (total > TRIES ? total / TRIES : 1);
-	for (size_t i = 0; n < TRIES && i < judge.sites.count; i++) {
-		const struct patch_site *site = &judge.sites.site[i];
-
-		if (site->kind == kind && site->address < end && seen++ == wanted)
-			return site;
-	}
-	return NULL;
+	return patch_sample(&judge, end, TRIES, kind, n);
 }
 
 static void branch(uint64_t address, uint8_t opcode, uint64_t target)
@@ -378,8 +368,19 @@ Test(guest_text, second_cpu_is_no_difference_where_there_was_one)
 	const struct patch_site *site;
 
 	load("6.12");
-	cr_assert_eq(take_with(NULL), 0);
 	site = sample(KA_PATCH_SMP_LOCK, 5);
+	uniproc = 1;
+	*at(site->address) = 0x3e;
+	cr_assert_eq(take_with(NULL), 0);
+	*at(site->address) = 0xf0;
+	cr_expect_eq(compare_site(site), 0);
+	*at(site->address) = 0x90;
+	cr_expect_geq(compare_site(site), 1);
+	ka_text_free(text);
+	/* Where there always were two it never changes. */
+	uniproc = 0;
+	*at(site->address) = 0xf0;
+	cr_assert_eq(take_with(NULL), 0);
 	*at(site->address) = 0x3e;
 	cr_expect_geq(compare_site(site), 1);
 	unload();
@@ -439,6 +440,29 @@ Test(guest_text, module_is_held_against_itself)
 	cr_expect_eq(compare_module(&module), 0, "it is traced");
 	guest[MODULE_BYTES - 8] ^= 0x55;
 	cr_expect_eq(compare_module(&module), 1);
+	ka_text_free(text);
+	text = NULL;
+	cr_expect_eq(take_module(&(struct ka_module){ .text_start = SLIDE - 4096,
+						      .text_size = MODULE_BYTES }),
+		     -EBADMSG, "it lies around the end of all addresses");
+	module_has.gva[0] = module_has.gva[1] = module.text_start;
+	module_has.entries[0] = UINT32_MAX;
+	cr_expect_eq(take_module(&module), -EBADMSG, "a list longer than its text");
+	ka_text_free(kernel_text);
+	unload();
+}
+
+/* Each would be looked into in the guest's memory. */
+Test(guest_text, text_full_of_calls_is_not_taken)
+{
+	const struct ka_module module = { .text_start = 0xffffffff80000000 + MODULE + SLIDE,
+					  .text_size = MODULE_BYTES };
+
+	load("6.12");
+	cr_assert_eq(ka_text_create(reference, &kernel_text), 0);
+	for (uint64_t address = start; address < start + MODULE_BYTES; address += 16)
+		branch(address, 0xe8, 0xffffffffc8001000);
+	cr_expect_eq(take_module(&module), -EAGAIN);
 	ka_text_free(kernel_text);
 	unload();
 }

@@ -12,6 +12,7 @@
 #include "access/insn.h"
 #include "access/patch_probe.h"
 #include "access/tracing.h"
+#include "patch_sample.h"
 
 enum { TRIES = 60, SLIDE = 0x12600000, MAX = 8 };
 
@@ -66,21 +67,9 @@ static size_t compare_site(const struct patch_site *site)
 	return count;
 }
 
-/* The n-th place of a kind that lies in the text, spread over all of them; NULL: no more. */
 static const struct patch_site *sample(enum ka_patch_kind kind, size_t n)
 {
-	size_t total = 0, seen = 0, wanted;
-
-	for (size_t i = 0; i < judge.sites.count; i++)
-		total += judge.sites.site[i].kind == kind && judge.sites.site[i].address < end;
-	wanted = n * (total > TRIES ? total / TRIES : 1);
-	for (size_t i = 0; n < TRIES && i < judge.sites.count; i++) {
-		const struct patch_site *site = &judge.sites.site[i];
-
-		if (site->kind == kind && site->address < end && seen++ == wanted)
-			return site;
-	}
-	return NULL;
+	return patch_sample(&judge, end, TRIES, kind, n);
 }
 
 /* ---- wrong bytes --------------------------------------------------------------------------- */

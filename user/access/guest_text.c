@@ -16,7 +16,9 @@
 
 enum {
 	TEXT_MAX = 128 << 20,
-	LIST_MAX = 8 << 20,
+	CALLS_MAX = 65536, /* out of the text, that are looked into; of small ones fewer: */
+	CALLS_LEAST = 64,
+	CALL_BYTES = 128, /* that much of the text for each */
 	BRANCH_BYTES = 5,
 	OP_CALL = 0xe8,
 	OP_JMP32 = 0xe9,
@@ -47,7 +49,7 @@ static bool has_list(struct ka_vm *vm, const struct ka_kernel *kernel, size_t i)
 	       (!ka_symbol_read(vm, kernel, "uniproc_patched", &patched, 1) && patched == 1);
 }
 
-/* `start` is link-time. */
+/* `start` is link-time. A list that takes half as much as the text it is of is none. */
 static int list_read(struct ka_vm *vm, const struct ka_kernel *kernel,
 		     struct ka_reference *reference, const char *name, uint64_t start, uint64_t len)
 {
@@ -56,7 +58,7 @@ static int list_read(struct ka_vm *vm, const struct ka_kernel *kernel,
 
 	if (!len)
 		return 0;
-	if (len > LIST_MAX)
+	if (len > reference_find(reference, ".text")->len / 2)
 		return -EBADMSG;
 	bytes = malloc(len);
 	if (!bytes)
@@ -168,42 +170,94 @@ static int read_guest(void *ctx, uint64_t address, void *buf, size_t len)
 			   buf, len);
 }
 
-/* Functions that are traced just now call ftrace where they begin, or behind their ENDBR. */
-static void untrace(const struct patch_judge *judge, struct ka_text_boot *boot)
+/* Where the CALL or JMP at an address of a text leads; does it leave that text, and its kernel's? */
+static bool leaves(const struct patch_judge *judge, uint64_t address, const uint8_t *bytes)
+{
+	const struct ka_section *texts[] = { judge->text,
+					     judge->kernel ? judge->kernel->text : judge->text };
+	uint64_t target;
+	int32_t distance;
+
+	memcpy(&distance, bytes + 1, sizeof(distance));
+	target = address + BRANCH_BYTES + (uint64_t)(int64_t)distance;
+	for (size_t i = 0; i < 2; i++)
+		if (target - texts[i]->address < texts[i]->len)
+			return false;
+	return true;
+}
+
+/* Modules have no names here. */
+static bool may_begin_function(const struct patch_judge *judge, uint64_t address)
+{
+	uint64_t offset = 0;
+
+	return judge->kernel ||
+	       (ka_symbols_name(judge->reference->symbols, address, &offset) && !offset);
+}
+
+static unsigned int calls_allowed(const struct ka_section *text)
+{
+	uint64_t calls = CALLS_LEAST + text->len / CALL_BYTES;
+
+	return calls < CALLS_MAX ? (unsigned int)calls : CALLS_MAX;
+}
+
+/*
+ * Functions that are traced just now call ftrace where they begin, or behind their ENDBR. Each call that
+ * leaves the text is looked into in the guest: -EAGAIN, they are too many.
+ */
+static int untrace(const struct patch_judge *judge, struct ka_text_boot *boot)
 {
 	static const uint8_t nop[BRANCH_BYTES] = { 0x0f, 0x1f, 0x44, 0, 0 };
 	const struct ka_section *text = judge->text;
 	uint64_t offset = -text->address % FUNCTION_ALIGNMENT;
+	unsigned int calls = calls_allowed(text), behind = 0;
 
-	for (; offset + ENDBR_BYTES + BRANCH_BYTES <= text->len; offset += FUNCTION_ALIGNMENT)
-		for (unsigned int behind = 0; behind <= ENDBR_BYTES; behind += ENDBR_BYTES) {
-			uint8_t *bytes = (uint8_t *)text->bytes + offset + behind;
-			const struct patch_site site = { .address = text->address + offset + behind,
-							 .kind = KA_PATCH_FTRACE,
-							 .length = BRANCH_BYTES };
+	while (offset + behind + BRANCH_BYTES <= text->len) {
+		uint8_t *bytes = (uint8_t *)text->bytes + offset + behind;
+		const struct patch_site site = { .address = text->address + offset + behind,
+						 .kind = KA_PATCH_FTRACE,
+						 .length = BRANCH_BYTES };
 
-			if ((bytes[0] == OP_CALL || bytes[0] == OP_JMP32) &&
+		if (bytes[0] == OP_CALL || bytes[0] == OP_JMP32) {
+			bool leads_out = leaves(judge, site.address, bytes);
+			bool looked_into =
+				leads_out && may_begin_function(judge, site.address - behind);
+
+			if (looked_into && !calls--)
+				return -EAGAIN;
+			if ((looked_into || !leads_out) &&
 			    patch_accepts(judge, boot, &site, bytes))
 				memcpy(bytes, nop, sizeof(nop));
 		}
+		offset += behind ? FUNCTION_ALIGNMENT : 0;
+		behind = ENDBR_BYTES - behind;
+	}
+	return 0;
 }
 
 /* ---- all of it ------------------------------------------------------------------------------ */
 
-/* Takes the bytes over, also on failure. NULL: no memory. */
-static struct ka_reference *reference_new(const struct ka_kernel *kernel, uint64_t start,
-					  uint8_t *bytes, uint64_t len)
+/* Takes the bytes over, also on failure; -EBADMSG: they lie around the end of all addresses. */
+static int reference_new(const struct ka_kernel *kernel, uint64_t start, uint8_t *bytes,
+			 uint64_t len, struct ka_reference **ret_reference)
 {
 	struct ka_reference *reference = calloc(1, sizeof(*reference));
+	int err;
 
 	if (!reference) {
 		free(bytes);
-		return NULL;
+		return -ENOMEM;
 	}
 	reference->of_guest = true;
 	reference->symbols = (struct ka_symbols *)kernel->symbols;
-	reference_adopt(reference, ".text", start - kernel->slide, bytes, len);
-	return reference;
+	err = reference_adopt(reference, ".text", start - kernel->slide, bytes, len);
+	if (err) {
+		ka_reference_free(reference);
+		return err;
+	}
+	*ret_reference = reference;
+	return 0;
 }
 
 /* Takes the reference over, also on failure. `kernel_text`: that of a module's kernel. */
@@ -227,7 +281,11 @@ static int text_make(struct ka_vm *vm, const struct ka_kernel *kernel,
 		return err;
 	}
 	text->own = reference;
-	untrace(&text->judge, &boot);
+	err = untrace(&text->judge, &boot);
+	if (err) {
+		ka_text_free(text);
+		return err;
+	}
 	*ret_text = text;
 	return 0;
 }
@@ -236,7 +294,7 @@ int ka_text_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel, uint8_t
 		       const struct ka_tracing *tracing, struct ka_text **ret_text)
 {
 	uint64_t len = kernel->text_end - kernel->text_start;
-	struct ka_reference *reference;
+	struct ka_reference *reference = NULL;
 	int err;
 
 	if (!kernel->symbols || !ka_symbols_64bit(kernel->symbols) ||
@@ -244,8 +302,9 @@ int ka_text_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel, uint8_t
 		free(bytes);
 		return -ENODATA;
 	}
-	reference = reference_new(kernel, kernel->text_start, bytes, len);
-	err = reference ? lists_read(vm, kernel, reference) : -ENOMEM;
+	err = reference_new(kernel, kernel->text_start, bytes, len, &reference);
+	if (!err)
+		err = lists_read(vm, kernel, reference);
 	if (err) {
 		ka_reference_free(reference);
 		return err;
@@ -280,11 +339,11 @@ int ka_module_text_from_guest(struct ka_vm *vm, const struct ka_kernel *kernel,
 			      uint8_t *bytes, const struct ka_tracing *tracing,
 			      struct ka_text **ret_text)
 {
-	struct ka_reference *reference =
-		reference_new(kernel, module->text_start, bytes, module->text_size);
-	int err = reference ? module_lists_read(vm, kernel, layout, module->gva, reference)
-			    : -ENOMEM;
+	struct ka_reference *reference = NULL;
+	int err = reference_new(kernel, module->text_start, bytes, module->text_size, &reference);
 
+	if (!err)
+		err = module_lists_read(vm, kernel, layout, module->gva, reference);
 	if (err) {
 		ka_reference_free(reference);
 		return err;

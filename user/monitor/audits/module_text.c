@@ -7,7 +7,6 @@
  */
 #include "../audit.h"
 #include "../clock.h"
-#include "../log.h"
 #include "../reference.h"
 #include "../text.h"
 
@@ -233,7 +232,7 @@ static int range_of(const struct known *known, enum part_kind kind, size_t index
 					     ret_end);
 	if (index)
 		return -ENOENT;
-	*ret_start = known->module.text_start;
+	*ret_start = known->image ? known->place.base[KA_MODULE_TEXT] : known->module.text_start;
 	*ret_end = *ret_start + (known->image ? known->place.text_size : known->module.text_size);
 	return 0;
 }
@@ -425,9 +424,6 @@ static int take_first(struct module_text *all, const struct ka_text *kernel, str
 	ka_tracing_free(tracing);
 	if (!err)
 		all->taken += known->module.text_size;
-	else
-		log_debug("module %s: its text at first sight: %s", known->module.name,
-			  strerror(-err));
 	return err == -ENOMEM || err == -EOWNERDEAD ? err : 0;
 }
 
@@ -441,9 +437,6 @@ static void settle(struct module_text *all, struct known *known)
 	known->settled = !text->count;
 	if (known->settled)
 		return;
-	log_debug("module %s: its text was not at rest, at byte 0x%llx", known->module.name,
-		  (unsigned long long)(text->differences[0].address + all->view->kernel->slide -
-				       known->module.text_start));
 	known_drop(all, known);
 	*text = (struct part){ 0 };
 	known->breakpoint = 0;
