@@ -1816,6 +1816,33 @@ GUEST_TEST(without_the_vmcs_the_rest_is_unobservable)
 	cr_assert_not_null(strstr(coverage[CHECK_GDT].reason, "kvmbpf_helper is not loaded"));
 }
 
+GUEST_TEST(without_the_vmcs_wp_is_told_where_it_is_seen_but_not_claimed)
+{
+	unsigned int told;
+
+	hide_vmcs();
+	baseline();
+	told = events_of("coverage.changed");
+	/* KVM has just read it. */
+	fake.registers[1].flags = KA_REGISTERS_NO_VMCS | KA_REGISTERS_WP_SAMPLED;
+	fake.registers[1].cr0 |= CR0_WP;
+	cycles(2);
+	cr_assert_eq(guest->vcpus[1].coverage[CHECK_CR0_WP].state, COVERAGE_UNOBSERVABLE);
+	cr_assert_eq(events_of("coverage.changed"), told);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	fake.registers[1].cr0 &= ~CR0_WP;
+	cycles(1);
+	violation(1, "cr0_wp", -1, 1);
+	/* What is not seen is not told to be over. */
+	fake.registers[1].flags = KA_REGISTERS_NO_VMCS | KA_REGISTERS_NO_WP;
+	cycles(2);
+	cr_assert_eq(events_of("integrity.restored"), 0);
+	fake.registers[1].flags = KA_REGISTERS_NO_VMCS | KA_REGISTERS_WP_SAMPLED;
+	fake.registers[1].cr0 |= CR0_WP;
+	cycles(1);
+	cr_assert_eq(events_of("integrity.restored"), 1);
+}
+
 GUEST_TEST(without_the_vmcs_and_a_known_kernel_nothing_is_observed)
 {
 	hide_vmcs();

@@ -87,12 +87,24 @@ static inline bool vcpu_tables_known(const struct guest_vcpu *vcpu)
 	return !(vcpu->registers.flags & KA_REGISTERS_NO_VMCS);
 }
 
-/* Is it a check of something that this host never tells of the vCPU? */
+/*
+ * Is CR0.WP not to be relied on? Where the guest owns it and the VMCS is not read, it is there at times
+ * only: while KVM, which read it for itself, has not yet forgotten it.
+ */
+static inline bool vcpu_hides_wp(const struct guest_vcpu *vcpu)
+{
+	const uint32_t by_chance = KA_REGISTERS_NO_VMCS | KA_REGISTERS_WP_SAMPLED;
+
+	return vcpu->registers.flags & KA_REGISTERS_NO_WP ||
+	       (vcpu->registers.flags & by_chance) == by_chance;
+}
+
+/* Is it a check of something that this host never tells of the vCPU, or by chance? */
 static inline bool vcpu_hides(const struct guest_vcpu *vcpu, enum check_id check)
 {
 	return (check == CHECK_GDT && !vcpu_tables_known(vcpu)) ||
 	       (check == CHECK_MSR && vcpu->registers.flags & KA_REGISTERS_NO_MSRS) ||
-	       (check == CHECK_CR0_WP && vcpu->registers.flags & KA_REGISTERS_NO_WP);
+	       (check == CHECK_CR0_WP && vcpu_hides_wp(vcpu));
 }
 
 /* 0, or why a table of it could not be read; one that is never read on this host is no reason. */

@@ -509,6 +509,7 @@ static void cover_text(struct look *look, struct guest_vcpu *vcpu)
 
 /* ---- registers ----------------------------------------------------------------------------- */
 
+/* Also where it is seen by chance: clear it was, whatever is not seen. */
 static void judge_wp(struct look *look, struct guest_vcpu *vcpu)
 {
 	struct difference difference = {
@@ -532,7 +533,7 @@ static void cover_wp(struct look *look, struct guest_vcpu *vcpu)
 	enum coverage_state state = COVERAGE_SAMPLED;
 	const char *reason;
 
-	if (vcpu->registers.flags & KA_REGISTERS_NO_WP) {
+	if (vcpu_hides_wp(vcpu)) {
 		look_failed(look, vcpu, CHECK_CR0_WP, -EOPNOTSUPP);
 		return;
 	}
