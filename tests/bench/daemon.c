@@ -25,6 +25,7 @@ enum { VMS_MAX = 2000, SETTLE_S = 6, WATCH_S = 20, START_S = 180 };
 static struct tinyvm vms[VMS_MAX];
 static size_t vm_count;
 static char events_path[64], store_path[64];
+static const char state_word[] = " looks: "; /* in what it logs of its state */
 
 static void sleep_s(unsigned int seconds)
 {
@@ -130,29 +131,24 @@ static size_t events_count(const char *word)
 	return count;
 }
 
-/*
- * Late cycles from the report that followed the last baseline to the one at the end: what starting
- * took is not among them.
- */
-static unsigned long late_cycles(void)
+/* What the monitor last said of itself: how many of its looks came late so far. */
+static unsigned long late_so_far(void)
 {
-	unsigned long late[2] = { 0, 0 };
+	unsigned long late = 0;
 	char *line = NULL;
 	size_t size = 0;
 	FILE *file = fopen(events_path, "re");
 
 	while (file && getline(&line, &size, file) > 0) {
-		const char *at = strstr(line, "\"late\":");
+		const char *at = strstr(line, state_word);
 
-		if (!at || !strstr(line, "\"monitor.health\"") || !strstr(line, "{\"index\":0,"))
-			continue;
-		late[0] = late[1];
-		late[1] = strtoul(at + strlen("\"late\":"), NULL, 10);
+		if (at)
+			sscanf(at, " looks: %*u made, %lu late", &late);
 	}
 	free(line);
 	if (file)
 		fclose(file);
-	return late[1] - late[0];
+	return late;
 }
 
 static int wait_for(const char *word, uint64_t begin, size_t count, double *ret_ms)
@@ -168,6 +164,19 @@ static int wait_for(const char *word, uint64_t begin, size_t count, double *ret_
 	return 0;
 }
 
+/* Has the monitor say so now. */
+static int late_ask(pid_t pid, unsigned long *ret_late)
+{
+	size_t told = events_count(state_word);
+	double ms;
+	int err;
+
+	kill(pid, SIGUSR2);
+	err = wait_for(state_word, now_ns(), told + 1, &ms);
+	*ret_late = late_so_far();
+	return err;
+}
+
 static int wait_for_baselines(uint64_t begin, size_t count, double *ret_ms)
 {
 	return wait_for("\"baseline.recorded\"", begin, count, ret_ms);
@@ -181,7 +190,7 @@ struct watch {
 	double goal_percent, goal_mib;
 };
 
-static void watch_rows(const struct watch *watch, double percent, double mib)
+static void watch_rows(const struct watch *watch, double percent, double mib, unsigned long late)
 {
 	const char *backend = watch->backing == TINYVM_MEMFD ? "mapped RAM" : "process_vm_readv";
 	struct row row = { .backend = backend,
@@ -206,14 +215,15 @@ static void watch_rows(const struct watch *watch, double percent, double mib)
 	rows_add(&(struct row){ .name = name,
 				.backend = backend,
 				.unit = "late cycles",
-				.value = late_cycles(),
+				.value = late,
 				.none_wanted = true });
 }
 
 static int watch(const struct watch *watch, double *ret_percent)
 {
 	int err = grow_to(watch->count, watch->backing, watch->vcpus);
-	double ms, percent, mib = 0;
+	unsigned long late_before = 0, late = 0;
+	double ms, percent = 0, mib = 0;
 	uint64_t begin, used;
 	pid_t pid;
 
@@ -223,18 +233,23 @@ static int watch(const struct watch *watch, double *ret_percent)
 	pid = monitor_start(watch->interval);
 	err = wait_for_baselines(begin, watch->count, &ms);
 	if (!err) {
-		sleep_s(SETTLE_S);
+		sleep_s(SETTLE_S / 2);
+		err = late_ask(pid, &late_before);
+		sleep_s(SETTLE_S / 2);
+	}
+	if (!err) {
 		used = cpu_ns(pid);
 		begin = now_ns();
 		sleep_s(WATCH_S);
 		used = cpu_ns(pid) - used;
 		percent = 100.0 * used / (now_ns() - begin);
 		mib = anonymous_mib(pid);
+		err = late_ask(pid, &late);
 	}
 	monitor_stop(pid);
 	if (err)
 		return err;
-	watch_rows(watch, percent, mib);
+	watch_rows(watch, percent, mib, late - late_before);
 	*ret_percent = percent;
 	return 0;
 }
