@@ -267,11 +267,16 @@ struct told_frame *told_find(struct kvmbpf_tracker *tracker, gfn_t gfn)
 
 void told_heat(struct kvmbpf_tracker *tracker, struct told_frame *frame)
 {
+	gfn_t gfn = frame->gfn;
+	bool given_up;
+
 	xa_lock(&tracker->told);
-	if (frame->active && heat_add(&frame->heat)) {
+	given_up = frame->active && heat_add(&frame->heat);
+	if (given_up)
 		frame_deactivate(tracker, frame);
-		tell_stop(tracker, gfn_to_gpa(frame->gfn), KVMBPF_STOP_HOT, 1);
-		deferred_ask(&vm_of(tracker)->settle);
-	}
 	xa_unlock(&tracker->told);
+	if (!given_up)
+		return;
+	tell_stop(tracker, gfn_to_gpa(gfn), KVMBPF_STOP_HOT, 1);
+	deferred_ask(&vm_of(tracker)->settle);
 }

@@ -28,7 +28,10 @@ noinline void kvmbpf_tracking_stopped(const struct kvmbpf_stop *stop)
 	asm volatile("" : : "r"(stop) : "memory");
 }
 
-/* With preemption off: see tell_write(). */
+/*
+ * With preemption off: see tell_write(). Under none of our locks: a program that hears of it may call
+ * what takes them.
+ */
 void tell_stop(struct kvmbpf_tracker *tracker, u64 gpa, u32 reason, u32 frames)
 {
 	struct kvmbpf_stop stop = {
@@ -45,24 +48,33 @@ void tell_stop(struct kvmbpf_tracker *tracker, u64 gpa, u32 reason, u32 frames)
 
 /* ---- untracking ---- */
 
-/* The memslot goes, and with it KVM's counts. */
+/* Forgets a frame whose memslot goes, and KVM's count with it. Was it active? */
+static bool frame_removed(struct kvmbpf_tracker *tracker, struct tracked_frame *frame, gfn_t first,
+			  unsigned long count, gfn_t *ret_gfn)
+{
+	bool was_active = false;
+
+	spin_lock(&tracker->lock);
+	if (frame->counted && frame->gfn - first < count) {
+		was_active = frame->active;
+		*ret_gfn = frame->gfn;
+		frame->counted = false;
+		frame->active = false;
+	}
+	spin_unlock(&tracker->lock);
+	return was_active;
+}
+
 static void region_removed(struct track_node *node, gfn_t first, unsigned long count)
 {
 	struct kvmbpf_tracker *tracker = container_of(node, struct kvmbpf_tracker, node);
 	u32 frames = smp_load_acquire(&tracker->frame_count), i;
-	struct tracked_frame *frame;
+	gfn_t gfn;
 
-	spin_lock(&tracker->lock);
-	for (i = 0; i < frames; i++) {
-		frame = tracker->frame[i];
-		if (!frame->counted || frame->gfn - first >= count)
-			continue;
-		frame->counted = false;
-		if (frame->active && !READ_ONCE(tracker->stop))
-			tell_stop(tracker, gfn_to_gpa(frame->gfn), KVMBPF_STOP_MEMSLOT, 1);
-		frame->active = false;
-	}
-	spin_unlock(&tracker->lock);
+	for (i = 0; i < frames; i++)
+		if (frame_removed(tracker, tracker->frame[i], first, count, &gfn) &&
+		    !READ_ONCE(tracker->stop))
+			tell_stop(tracker, gfn_to_gpa(gfn), KVMBPF_STOP_MEMSLOT, 1);
 	told_removed(tracker, first, count);
 }
 

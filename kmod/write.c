@@ -198,15 +198,18 @@ static bool frame_protected(const struct tracked_frame *frame)
  */
 static void frame_heat(struct kvmbpf_tracker *tracker, struct tracked_frame *frame, gfn_t gfn)
 {
+	bool given_up = false;
+
 	spin_lock(&tracker->lock);
-	if (frame->active && frame->gfn == gfn) {
-		if (heat_add(&frame->heat) && !frame_protected(frame)) {
-			frame->active = false;
-			tell_stop(tracker, gfn_to_gpa(gfn), KVMBPF_STOP_HOT, 1);
-			deferred_ask(&vm_of(tracker)->settle);
-		}
+	if (frame->active && frame->gfn == gfn && heat_add(&frame->heat) && !frame_protected(frame)) {
+		frame->active = false;
+		given_up = true;
 	}
 	spin_unlock(&tracker->lock);
+	if (!given_up)
+		return;
+	tell_stop(tracker, gfn_to_gpa(gfn), KVMBPF_STOP_HOT, 1);
+	deferred_ask(&vm_of(tracker)->settle);
 }
 
 /* The same of a frame without a copy. A write that comes as the frame is given up may be told. */

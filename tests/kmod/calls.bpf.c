@@ -234,11 +234,17 @@ int BPF_PROG(guest_wrote, const struct kvmbpf_write *write)
 	return 0;
 }
 
+/* Has the program below call back into the module, and counts how often it could. */
+bool compare_on_stop;
+__u64 compared_on_stop;
+
 SEC("fentry/kvmbpf_tracking_stopped")
 int BPF_PROG(tracking_stopped, const struct kvmbpf_stop *stop)
 {
 	struct told *record = told_reserve(TOLD_STOP);
 
+	if (compare_on_stop && kvmbpf_tracked_compare(stop->kvm) >= 0)
+		__sync_fetch_and_add(&compared_on_stop, 1);
 	if (record) {
 		bpf_probe_read_kernel(&record->stop, sizeof(record->stop), stop);
 		bpf_ringbuf_submit(record, 0);

@@ -436,6 +436,21 @@ Test(helper_tracking, a_hot_frame_is_given_up)
 	assert_ok(track(TARGET, 8, 0, 1));
 }
 
+/* The module holds no lock of its own meanwhile: where it did, a CPU of the host would spin for ever. */
+Test(helper_tracking, who_hears_that_a_frame_is_given_up_may_call_back)
+{
+	open_tracked(&(struct tinyvm_options){ 0 });
+	bss->compare_on_stop = true;
+	set_hot_writes(1000);
+	assert_ok(track(TARGET, 8, 0, 1));
+	assert_ok(track(GUEST_SCRATCH + PAGE, 8, 0, 2));
+	write_often(TARGET + 16, 2000);
+	set_hot_writes(KVMBPF_HOT_WRITES);
+	told_wait(1);
+	told_stop(&told[0], GUEST_SCRATCH, KVMBPF_STOP_HOT);
+	cr_assert_eq(bss->compared_on_stop, 1);
+}
+
 Test(helper_tracking, writing_often_does_not_end_protection)
 {
 	open_tracked(&(struct tinyvm_options){ 0 });
@@ -651,9 +666,11 @@ Test(helper_tracking, of_many_frames_a_hot_one_is_given_up)
 {
 	open_many(&(struct tinyvm_options){ .memory = MANY_MEMORY });
 	set_hot_writes(1000);
+	bss->compare_on_stop = true;
 	write_often(TARGET, 2000);
 	set_hot_writes(KVMBPF_HOT_WRITES);
 	told_wait(1000);
+	cr_assert_eq(bss->compared_on_stop, 1);
 	/* The last write is told before the stop, unless another was on its way. */
 	told_stop(&told[told_take() - 1], GUEST_SCRATCH, KVMBPF_STOP_HOT);
 	told_clear();
