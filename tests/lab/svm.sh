@@ -16,18 +16,29 @@ project_binaries()
 		-type f -perm -u+x -print0 | xargs -0r grep -lzaP -m 1 '\A\x7fELF' || true
 }
 
+# What the CPU was doing where it met a triple fault, out of what it says of each reset.
+keep_triple_fault()
+{
+	grep -a -A 12 'Triple fault' "$out/resets.log" >"$out/triple-fault.log" || rm "$out/triple-fault.log"
+}
+
 # Without AVX2, which QEMU emulates so slowly that what a library does with it takes twenty times as
 # long as without: two seconds for the hash of a kernel's symbols.
 boot_host()
 {
+	local status=0
+
 	timeout --foreground "$timeout" "$lab/qemu" -accel tcg,thread=multi,tb-size=512 \
 		-cpu "$cpu,-avx2" -smp 2 -m 2048 -M pc -nodefaults -display none -monitor none -no-reboot \
 		-serial "file:$out/console.log" \
 		-virtfs "local,path=$top,mount_tag=project,security_model=none,readonly=on" \
 		-virtfs "local,path=$out,mount_tag=out,security_model=none" \
+		-d cpu_reset -D "$out/resets.log" \
 		-kernel "$lab/pkgs/vmlinuz-$host" -initrd "$out/initrd" \
 		-append "console=ttyS0 panic=-1 oops=panic mitigations=off quiet" \
-		>"$out/qemu.log" 2>&1
+		>"$out/qemu.log" 2>&1 || status=$?
+	keep_triple_fault
+	return "$status"
 }
 
 remove_host()
