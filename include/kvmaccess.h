@@ -349,7 +349,8 @@ struct ka_piece {
 
 /*
  * Reads many pieces, in the steady state with one system call: translations are cached, and each
- * is proven by reading its page-table entries in that same call. Contents are never cached.
+ * is proven by reading its page-table entries in that same call, before what they lead to. Entries
+ * that pages share are read once for up to 128 of them. Contents are never cached.
  * Goes by the memslots that the last other call on this handle saw: ka_registers_read_all() first,
  * as in a cycle, reads them again if they changed.
  * Returns 0 when every piece was tried (look at their `error`), or -EOWNERDEAD.

@@ -675,6 +675,79 @@ Test(memory, remapped_page_table_gives_its_new_contents)
 	}
 }
 
+/* Pages that follow each other in memory are read as one, whatever the order of their addresses. */
+static void read_in_order(const unsigned int *order, unsigned int count)
+{
+	struct ka_piece pieces[2] = {
+		{ .paging = &t.paging, .address = window_gva(0) + 7, .buf = buf, .len = count * PAGE - 7 },
+		{ .paging = &t.paging, .address = window_gva(count - 1), .buf = buf + count * PAGE, .len = 8 },
+	};
+
+	for (unsigned int i = 0; i < count; i++)
+		window_set(i, ENTRY(GUEST_SCRATCH + order[i] * PAGE));
+	/* Known to no cache, and known. */
+	for (unsigned int round = 0; round < 3; round++) {
+		memset(buf, 0, sizeof(buf));
+		assert_ok(ka_readv(t.ka, pieces, 2));
+		assert_ok(pieces[0].error);
+		assert_ok(pieces[1].error);
+		assert_hex(pieces[0].gpa, GUEST_SCRATCH + order[0] * PAGE + 7);
+		cr_assert_arr_eq(buf, copy + order[0] * PAGE + 7, PAGE - 7);
+		for (unsigned int i = 1; i < count; i++)
+			cr_assert_arr_eq(buf + i * PAGE - 7, copy + order[i] * PAGE, PAGE);
+		cr_assert_arr_eq(buf + count * PAGE, copy + order[count - 1] * PAGE, 8);
+	}
+}
+
+static void read_in_orders(enum tinyvm_mode mode, enum tinyvm_backing backing)
+{
+	static const unsigned int orders[][3] = { { 0, 1, 2 }, { 3, 2, 1 }, { 1, 1, 2 }, { 2, 3, 0 } };
+
+	support_open(&(struct tinyvm_options){ .mode = mode, .backing = backing }, 0);
+	pattern_poke(GUEST_SCRATCH, copy, sizeof(copy), 5);
+	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
+		read_in_order(orders[i], 3);
+}
+
+MODE_TEST(memory, readv_of_pages_in_any_order)
+{
+	read_in_orders(mode, TINYVM_ANONYMOUS);
+}
+
+MODE_TEST(memory, readv_of_shared_pages_in_any_order)
+{
+	read_in_orders(mode, TINYVM_MEMFD);
+}
+
+static void large_page_and_small_ones(enum tinyvm_backing backing)
+{
+	uint64_t pde = GUEST_PD + 8 * (GUEST_LARGE >> 21), address = gva(GUEST_LARGE) + 2 * PAGE;
+
+	support_open(&(struct tinyvm_options){ .backing = backing }, 0);
+	tinyvm_poke64(&t.vm, GUEST_SCRATCH + 2 * PAGE, 'A');
+	tinyvm_poke64(&t.vm, GUEST_SCRATCH + 3 * PAGE, 'B');
+	window_set(2, ENTRY(GUEST_SCRATCH + 3 * PAGE));
+	for (unsigned int round = 0; round < 20; round++) {
+		tinyvm_poke64(&t.vm, pde, ENTRY(GUEST_SCRATCH) | LARGE);
+		cr_assert_eq(readv_word(address, 0), 'A');
+		cr_assert_eq(readv_word(address, 0), 'A');
+		tinyvm_poke64(&t.vm, pde, ENTRY(GUEST_WINDOW_PT));
+		cr_assert_eq(readv_word(address, 0), 'B');
+		cr_assert_eq(readv_word(address, 0), 'B');
+		readv_word(address + PAGE, -EFAULT);
+	}
+}
+
+Test(memory, large_page_that_is_split_gives_its_new_contents)
+{
+	large_page_and_small_ones(TINYVM_ANONYMOUS);
+}
+
+Test(memory, large_shared_page_that_is_split_gives_its_new_contents)
+{
+	large_page_and_small_ones(TINYVM_MEMFD);
+}
+
 /*
  * A cached translation may lead through a memslot that has gone or moved since. ka_readv() goes by
  * the memslots as of the last read of registers, with which each cycle begins.

@@ -112,6 +112,47 @@ Test(window, page_tables_are_walked_each_time)
 	assert_rc(ka_gva_read(t.ka, &t.paging, window_gva(0), buf, 1), -EFAULT);
 }
 
+/* Tables of their own for one page of the window, in four pages at GPA `tables`. */
+static struct ka_paging other_tables(uint64_t tables, uint64_t address, uint64_t gpa)
+{
+	struct ka_paging other = t.paging;
+
+	other.root = tables;
+	for (unsigned int level = 0; level < 4; level++)
+		tinyvm_poke64(&t.vm, tables + level * PAGE + (address >> (39 - 9 * level) & 511) * 8,
+			      (level < 3 ? tables + (level + 1) * PAGE : gpa) | 3);
+	return other;
+}
+
+Test(window, neighbours_are_translated_by_their_own_tables)
+{
+	uint64_t words[6], address;
+	struct ka_piece pieces[6];
+	struct ka_paging other;
+
+	support_open(&shared, 0);
+	address = window_gva(0);
+	other = other_tables(GUEST_SCRATCH + 16 * PAGE, address, GUEST_SCRATCH + 2 * PAGE);
+	for (unsigned int i = 0; i < 3; i++)
+		tinyvm_poke64(&t.vm, GUEST_SCRATCH + i * PAGE, 40 + i);
+	window_set(0, (GUEST_SCRATCH + PAGE) | 3);
+	window_set(1, GUEST_SCRATCH | 3);
+	for (unsigned int round = 0; round < 3; round++) {
+		for (unsigned int i = 0; i < 6; i++)
+			pieces[i] = (struct ka_piece){ .paging = i % 2 ? &other : &t.paging,
+						       .address = address + i / 2 * PAGE,
+						       .buf = &words[i],
+						       .len = 8 };
+		memset(words, 0, sizeof(words));
+		assert_ok(ka_readv(t.ka, pieces, 6));
+		cr_assert_eq(words[0], 41);
+		cr_assert_eq(words[1], 42);
+		cr_assert_eq(words[2], 40);
+		for (unsigned int i = 3; i < 6; i++)
+			assert_rc(pieces[i].error, -EFAULT);
+	}
+}
+
 Test(window, a_file_that_shrinks_fails_the_read_and_nothing_else)
 {
 	int fd;

@@ -106,7 +106,7 @@ static size_t resident(const struct pagesearch *search, const struct chunk *chun
 static int look_at(const struct pagesearch *search, const struct chunk *chunk)
 {
 	uint8_t begins[CHUNK_PAGES][PAGESEARCH_MAGIC_MAX];
-	struct iovec *remote = search->vm->host->batch->remote;
+	struct iovec *remote = search->vm->host->batch->data.remote;
 	size_t magic_len = strlen(search->magic);
 	uint16_t pages[CHUNK_PAGES];
 	size_t count = resident(search, chunk, pages);

@@ -15,6 +15,13 @@
 #define PAGE_SIZE 4096ULL
 #define PAGE_OFFSET(address) ((address) & (PAGE_SIZE - 1))
 
+enum { PAGE_SHIFT = 12, LARGE_SHIFT = 21 };
+
+static uint64_t offset_in(uint64_t gva, unsigned int shift)
+{
+	return gva & ((1ULL << shift) - 1);
+}
+
 struct kvmbpf_paging_state paging_state(const struct ka_paging *paging)
 {
 	return (struct kvmbpf_paging_state){
@@ -135,7 +142,7 @@ struct part {
 	unsigned int depth;
 	uint64_t gpa;  /* where `buf` was read */
 	bool queued;
-	size_t last;   /* one past the last iovec that it needs */
+	size_t last;   /* of the batch's data: one past what it needs, or 0 */
 	uint64_t gva;
 	void *buf;
 	uint32_t len;
@@ -159,21 +166,52 @@ static int translations_grow(struct ka_vm *vm)
 	return 0;
 }
 
-static struct translation *cached(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva)
+static struct translation *place_of(const struct ka_vm *vm, uint64_t page)
 {
-	uint64_t page = gva / PAGE_SIZE;
 	/* Fibonacci hashing: neighbours spread over the table. */
 	size_t index = (page * 0x9e3779b97f4a7c15ULL) >> 54;
-	struct translation *entry = &vm->translations[index & (vm->translation_count - 1)];
 
-	if (entry->valid && (entry->page != page || entry->paging.mode != paging->mode ||
-			     entry->paging.pse != paging->pse || entry->paging.nx != paging->nx)) {
-		entry->valid = false;
-		vm->collisions++;
-	}
-	entry->page = page;
-	entry->paging = *paging;
+	return &vm->translations[index & (vm->translation_count - 1)];
+}
+
+static bool translates(const struct translation *entry, const struct ka_paging *paging, uint64_t gva,
+		       unsigned int shift)
+{
+	return entry->valid && entry->shift == shift && entry->page == gva >> shift &&
+	       entry->paging.mode == paging->mode && entry->paging.pse == paging->pse &&
+	       entry->paging.nx == paging->nx;
+}
+
+/* The entry for the page, or the one that will be. */
+static struct translation *cached(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva)
+{
+	struct translation *large = place_of(vm, gva >> LARGE_SHIFT);
+	struct translation *entry = place_of(vm, gva >> PAGE_SHIFT);
+
+	if (translates(large, paging, gva, LARGE_SHIFT))
+		return large;
+	if (translates(entry, paging, gva, PAGE_SHIFT))
+		return entry;
+	vm->collisions += entry->valid;
+	entry->valid = false;
 	return entry;
+}
+
+/* Remembers the walk of a page. A later part of the same batch may have taken its place. */
+static void remember(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva,
+		     const struct kvmbpf_walk *walk)
+{
+	unsigned int shift = walk->page_size >> LARGE_SHIFT ? LARGE_SHIFT : PAGE_SHIFT;
+	struct translation *entry = place_of(vm, gva >> shift);
+
+	*entry = (struct translation){
+		.page = gva >> shift,
+		.shift = shift,
+		.paging = *paging,
+		.valid = true,
+		.walk = *walk,
+	};
+	entry->walk.gpa -= offset_in(gva, shift);
 }
 
 /* Before a batch: what it has from the table must stay until it is read. */
@@ -187,14 +225,27 @@ static int translations_prepare(struct ka_vm *vm)
 
 static void batch_clear(struct batch *batch)
 {
-	batch->count = 0;
-	batch->bytes = 0;
+	batch->entries.local_count = batch->entries.remote_count = 0;
+	batch->data.local_count = batch->data.remote_count = 0;
 	batch->number++;
 }
 
-static int batch_add(struct ka_vm *vm, uint64_t gpa, void *buf, size_t len)
+static void transfers_add(struct transfers *transfers, uint64_t hva, void *buf, size_t len)
 {
-	struct batch *batch = vm->host->batch;
+	struct iovec *next = &transfers->remote[transfers->remote_count];
+
+	transfers->local[transfers->local_count++] = (struct iovec){ buf, len };
+	if (transfers->remote_count && (uint64_t)next[-1].iov_base + next[-1].iov_len == hva) {
+		next[-1].iov_len += len;
+	} else {
+		*next = (struct iovec){ (void *)hva, len };
+		transfers->remote_count++;
+	}
+}
+
+static int batch_add(const struct ka_vm *vm, struct transfers *transfers, uint64_t gpa, void *buf,
+		     size_t len)
+{
 	const struct ka_memslot *slot;
 	uint64_t hva, left;
 	int err;
@@ -204,10 +255,7 @@ static int batch_add(struct ka_vm *vm, uint64_t gpa, void *buf, size_t len)
 		return err;
 	if (left < len)
 		return -ENXIO;
-	batch->local[batch->count] = (struct iovec){ buf, len };
-	batch->remote[batch->count] = (struct iovec){ (void *)hva, len };
-	batch->count++;
-	batch->bytes += len;
+	transfers_add(transfers, hva, buf, len);
 	return 0;
 }
 
@@ -226,7 +274,7 @@ static int queue_entry(struct ka_vm *vm, struct part *part, unsigned int i, uint
 		part->entry[i] = known->value;
 		return 0;
 	}
-	err = batch_add(vm, part->step[i].gpa, &part->step[i].entry, size);
+	err = batch_add(vm, &batch->entries, part->step[i].gpa, &part->step[i].entry, size);
 	if (err)
 		return err;
 	part->entry[i] = &part->step[i].entry;
@@ -244,7 +292,7 @@ static int queue_part(struct ka_vm *vm, struct part *part)
 
 	/* The cached walk may change before this part is looked at. */
 	part->depth = walk->depth;
-	part->gpa = walk->gpa + PAGE_OFFSET(part->gva);
+	part->gpa = walk->gpa + offset_in(part->gva, part->translation->shift);
 	err = kvmbpf_walk_begin(&state, part->gva, &start);
 	for (unsigned int i = 0; i < walk->depth && err >= 0; i++) {
 		part->step[i].gpa = i ? walk->step[i].gpa : start.step[0].gpa;
@@ -252,7 +300,7 @@ static int queue_part(struct ka_vm *vm, struct part *part)
 		err = queue_entry(vm, part, i, kvmbpf_walk_entry_size(&state));
 	}
 	if (err >= 0 && part->buf)
-		err = batch_add(vm, part->gpa, part->buf, part->len);
+		err = batch_add(vm, &vm->host->batch->data, part->gpa, part->buf, part->len);
 	return err < 0 ? err : 0;
 }
 
@@ -275,18 +323,13 @@ static int part_slow(struct ka_vm *vm, struct part *part)
 	struct kvmbpf_walk walk;
 	int err;
 
-	part->translation->valid = false;
 	err = translate_walk(vm, part->piece->paging, part->gva, &walk);
 	if (err)
 		return err;
 	if (part->gva == part->piece->address)
 		part->piece->gpa = walk.gpa;
-	walk.gpa -= PAGE_OFFSET(part->gva);
-	part->translation->walk = walk;
-	part->translation->valid = true;
-	if (!part->buf)
-		return 0;
-	return memory_read(vm, walk.gpa + PAGE_OFFSET(part->gva), part->buf, part->len);
+	remember(vm, part->piece->paging, part->gva, &walk);
+	return part->buf ? memory_read(vm, walk.gpa, part->buf, part->len) : 0;
 }
 
 static void part_seen(const struct host_vm *vm, const struct part *part)
@@ -299,53 +342,75 @@ static void part_seen(const struct host_vm *vm, const struct part *part)
 		memory_seen(vm, part->gpa, part->len);
 }
 
-static int part_finish(struct ka_vm *vm, struct part *part, size_t complete)
+/* What the batch read: all entries, and so many pieces of data. */
+static int part_finish(struct ka_vm *vm, struct part *part, bool entries, size_t data)
 {
-	if (part->queued && part->last <= complete && part_proven(part)) {
+	if (part->queued && entries && part->last <= data && part_proven(part)) {
 		part_seen(vm->vm, part);
 		if (part->gva == part->piece->address)
 			part->piece->gpa = part->gpa;
 		return 0;
 	}
-	/* Its place in the cache may have been taken by a later part of this batch. */
-	part->translation->page = part->gva / PAGE_SIZE;
-	part->translation->paging = *part->piece->paging;
+	/* Or a large page's would stand before those of the pages that are there now. */
+	if (part->queued)
+		part->translation->valid = false;
 	return part_slow(vm, part);
 }
 
-/* How many iovecs of the batch were read whole. */
-static size_t iovecs_complete(const struct batch *batch, size_t bytes)
+/* How many of these were read whole. */
+static size_t iovecs_complete(const struct iovec *local, size_t max, size_t bytes)
 {
 	size_t count = 0;
 
-	while (count < batch->count && batch->local[count].iov_len <= bytes)
-		bytes -= batch->local[count++].iov_len;
+	while (count < max && local[count].iov_len <= bytes)
+		bytes -= local[count++].iov_len;
 	return count;
+}
+
+/* Says whether all entries were read, and how many pieces of data. */
+static int batch_read(struct ka_vm *vm, bool *ret_entries, size_t *ret_data)
+{
+	struct batch *batch = vm->host->batch;
+	struct transfers *all = &batch->entries;
+	size_t entries = all->local_count, complete;
+	ssize_t bytes;
+
+	*ret_entries = false;
+	*ret_data = 0;
+	memcpy(&all->local[entries], batch->data.local,
+	       batch->data.local_count * sizeof(all->local[0]));
+	memcpy(&all->remote[all->remote_count], batch->data.remote,
+	       batch->data.remote_count * sizeof(all->remote[0]));
+	all->local_count += batch->data.local_count;
+	all->remote_count += batch->data.remote_count;
+	if (!all->local_count)
+		return 0;
+	bytes = vmm_readv(vm->vm, all->local, all->local_count, all->remote, all->remote_count);
+	if (bytes == -ESRCH)
+		return -EOWNERDEAD;
+	complete = bytes > 0 ? iovecs_complete(all->local, all->local_count, bytes) : 0;
+	*ret_entries = complete >= entries;
+	*ret_data = complete > entries ? complete - entries : 0;
+	return 0;
 }
 
 static int flush(struct ka_vm *vm, struct part *parts, size_t *count)
 {
-	struct batch *batch = vm->host->batch;
-	size_t complete = 0;
-	ssize_t bytes;
+	bool entries;
+	size_t data;
+	int err = batch_read(vm, &entries, &data);
 
-	if (batch->count) {
-		bytes = vmm_readv(vm->vm, batch->local, batch->count, batch->remote, batch->count);
-		if (bytes == -ESRCH)
-			return -EOWNERDEAD;
-		if (bytes > 0)
-			complete = iovecs_complete(batch, bytes);
-	}
+	if (err)
+		return err;
 	for (size_t i = 0; i < *count; i++) {
-		int err = part_finish(vm, &parts[i], complete);
-
+		err = part_finish(vm, &parts[i], entries, data);
 		if (err == -EOWNERDEAD)
 			return err;
 		if (err && !parts[i].piece->error)
 			parts[i].piece->error = err;
 	}
 	*count = 0;
-	batch_clear(batch);
+	batch_clear(vm->host->batch);
 	return 0;
 }
 
@@ -354,30 +419,112 @@ static void add_part(struct ka_vm *vm, struct part *part)
 {
 	part->translation = cached(vm, part->piece->paging, part->gva);
 	part->queued = part->translation->valid && !queue_part(vm, part);
-	part->last = vm->host->batch->count;
+	part->last = part->buf ? vm->host->batch->data.local_count : 0;
 }
 
-static int peek_entry(void *ctx, __u64 gpa, void *buf, __u32 len)
+/* ---- mapped memory -------------------------------------------------------------------------- */
+
+/*
+ * The table that translated the last page, whose neighbours it mostly translates, too. It is believed for
+ * as many pages as a batch has, whose upper entries are read once as well.
+ */
+struct table {
+	const struct ka_paging *paging;
+	uint64_t gva;        /* of the first page that it translates */
+	unsigned int shift;  /* GVA >> shift is the same for all of them */
+	uint64_t gpa;
+	unsigned int level, depth;
+	unsigned int left;   /* pages */
+};
+
+static void table_take(struct table *table, const struct ka_paging *paging,
+		       const struct kvmbpf_paging_state *state, uint64_t gva,
+		       const struct kvmbpf_walk *walk)
 {
-	return memory_peek(ctx, gpa, buf, len);
+	unsigned int level = kvmbpf_walk_levels(state) - walk->depth + 1;
+	unsigned int shift = kvmbpf_walk_shift(state, level + 1);
+
+	if (!walk->depth) /* paging is off */
+		return;
+	*table = (struct table){
+		.paging = paging,
+		.gva = gva >> shift << shift,
+		.shift = shift,
+		.gpa = walk->step[walk->depth - 1].gpa & ~(PAGE_SIZE - 1),
+		.level = level,
+		.depth = walk->depth - 1,
+		.left = BATCH_PARTS - 1,
+	};
+}
+
+static bool table_has(const struct table *table, const struct ka_paging *paging, uint64_t gva)
+{
+	return table->left && table->paging == paging &&
+	       gva >> table->shift << table->shift == table->gva;
+}
+
+/* All of a walk from where it has begun; -EREMOTE where a part of it is not mapped here. */
+static int walk_on(const struct ka_vm *vm, const struct kvmbpf_paging_state *state, uint64_t gva,
+		   struct kvmbpf_walk *walk)
+{
+	int more = 1;
+
+	while (more > 0) {
+		uint64_t entry = 0;
+
+		if (memory_peek(vm->vm, walk->step[walk->depth].gpa, &entry,
+				kvmbpf_walk_entry_size(state)))
+			return -EREMOTE;
+		more = kvmbpf_walk_next(state, gva, walk, entry);
+	}
+	return more;
+}
+
+static int walk_mapped(const struct ka_vm *vm, struct table *table, const struct ka_paging *paging,
+		       uint64_t gva, uint64_t *ret_gpa)
+{
+	struct kvmbpf_paging_state state = paging_state(paging);
+	struct kvmbpf_walk walk;
+	int err;
+
+	if (table_has(table, paging, gva)) {
+		table->left--;
+		walk.rights = 0; /* are not asked for */
+		walk.depth = table->depth;
+		walk.step[walk.depth].gpa =
+			kvmbpf_walk_slot(&state, table->gpa, table->level, gva);
+		err = walk_on(vm, &state, gva, &walk);
+	} else {
+		err = kvmbpf_walk_begin(&state, gva, &walk);
+		if (err > 0)
+			err = walk_on(vm, &state, gva, &walk);
+		if (!err)
+			table_take(table, paging, &state, gva, &walk);
+	}
+	if (!err)
+		*ret_gpa = walk.gpa;
+	return err;
 }
 
 /* Where all that it takes is mapped here. Else, and where it fails: false. */
-static bool read_mapped(const struct ka_vm *vm, struct ka_piece *piece, uint64_t done, size_t len)
+static bool read_mapped(const struct ka_vm *vm, struct table *table, struct ka_piece *piece,
+			uint64_t done, size_t len)
 {
-	struct kvmbpf_paging_state state = paging_state(piece->paging);
-	struct kvmbpf_walk walk;
+	uint64_t gpa;
 
 	if (!vm->vm->windows.count ||
-	    kvmbpf_walk(&state, piece->address + done, peek_entry, vm->vm, &walk) ||
-	    (piece->buf && memory_peek(vm->vm, walk.gpa, (char *)piece->buf + done, len)))
+	    walk_mapped(vm, table, piece->paging, piece->address + done, &gpa) ||
+	    (piece->buf && memory_peek(vm->vm, gpa, (char *)piece->buf + done, len)))
 		return false;
 	if (!done)
-		piece->gpa = walk.gpa;
+		piece->gpa = gpa;
 	return true;
 }
 
-static int add_piece(struct ka_vm *vm, struct ka_piece *piece, struct part *parts, size_t *count)
+/* ---- all pieces ----------------------------------------------------------------------------- */
+
+static int add_piece(struct ka_vm *vm, struct ka_piece *piece, struct table *table,
+		     struct part *parts, size_t *count)
 {
 	uint64_t done = 0;
 
@@ -386,7 +533,7 @@ static int add_piece(struct ka_vm *vm, struct ka_piece *piece, struct part *part
 		uint32_t len = in_page(piece->address + done, piece->len - done);
 		int err;
 
-		if (read_mapped(vm, piece, done, len)) {
+		if (read_mapped(vm, table, piece, done, len)) {
 			done += len;
 			continue;
 		}
@@ -410,6 +557,7 @@ static int add_piece(struct ka_vm *vm, struct ka_piece *piece, struct part *part
 int ka_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count)
 {
 	struct part parts[BATCH_PARTS];
+	struct table table = { 0 };
 	size_t part_count = 0;
 	int err = 0;
 
@@ -421,7 +569,7 @@ int ka_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count)
 		pieces[i].error = 0;
 		pieces[i].gpa = pieces[i].address;
 		if (pieces[i].paging)
-			err = add_piece(vm, &pieces[i], parts, &part_count);
+			err = add_piece(vm, &pieces[i], &table, parts, &part_count);
 		else if (pieces[i].buf)
 			pieces[i].error = memory_read(vm, pieces[i].address, pieces[i].buf,
 						      pieces[i].len);

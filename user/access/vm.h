@@ -14,9 +14,13 @@ enum {
 	BATCH_ENTRIES = 64,
 };
 
-/* A cached walk: proven again, by its entries, each time it is used. */
+/*
+ * A cached walk: proven again, by its entries, each time it is used. One entry serves all of a large page,
+ * or 2 MiB of it.
+ */
 struct translation {
-	uint64_t page;           /* GVA >> 12 */
+	uint64_t page;           /* GVA >> shift */
+	unsigned int shift;
 	struct ka_paging paging; /* root left out: upper halves share their lower tables */
 	bool valid;
 	struct kvmbpf_walk walk; /* of the page's first byte */
@@ -30,14 +34,18 @@ struct batch_entry {
 	uint64_t batch; /* that has read it */
 };
 
-/* What goes into one process_vm_readv(). */
-struct batch {
-	size_t count;
-	size_t bytes;
-	uint64_t number; /* of this batch, from 1 */
-	struct batch_entry entry[BATCH_ENTRIES]; /* by GPA; one that is in the way is replaced */
+/* Where bytes come from in the VMM, neighbours as one, and where each piece of them goes. */
+struct transfers {
+	size_t local_count, remote_count;
 	struct iovec local[BATCH_PIECES];
 	struct iovec remote[BATCH_PIECES];
+};
+
+/* What goes into one process_vm_readv(): first the entries of page tables, then what they lead to. */
+struct batch {
+	uint64_t number; /* of this batch, from 1 */
+	struct batch_entry entry[BATCH_ENTRIES]; /* by GPA; one that is in the way is replaced */
+	struct transfers entries, data;
 };
 
 /* What each look at a VM needs comes first. */
