@@ -182,16 +182,17 @@ static bool translates(const struct translation *entry, const struct ka_paging *
 	       entry->paging.nx == paging->nx;
 }
 
-/* The entry for the page, or the one that will be. */
+/* The entry for the page, or the one that will be. That of a large page is looked for last, as most of what
+ * each cycle reads lies in small ones. */
 static struct translation *cached(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva)
 {
-	struct translation *large = place_of(vm, gva >> LARGE_SHIFT);
-	struct translation *entry = place_of(vm, gva >> PAGE_SHIFT);
+	struct translation *entry = place_of(vm, gva >> PAGE_SHIFT), *large;
 
-	if (translates(large, paging, gva, LARGE_SHIFT))
-		return large;
 	if (translates(entry, paging, gva, PAGE_SHIFT))
 		return entry;
+	large = place_of(vm, gva >> LARGE_SHIFT);
+	if (translates(large, paging, gva, LARGE_SHIFT))
+		return large;
 	vm->collisions += entry->valid;
 	entry->valid = false;
 	return entry;
@@ -351,7 +352,7 @@ static int part_finish(struct ka_vm *vm, struct part *part, bool entries, size_t
 			part->piece->gpa = part->gpa;
 		return 0;
 	}
-	/* Or a large page's would stand before those of the pages that are there now. */
+	/* Or a small page's would stand before that of the large one that is there now. */
 	if (part->queued)
 		part->translation->valid = false;
 	return part_slow(vm, part);
