@@ -425,14 +425,13 @@ bench: deps
 	@$(MAKE) -j$(JOBS) all $(B)/tests/native/tinyvm $(B)/tests/native/bench
 	@$(B)/tests/native/bench $(BENCH)
 
-# A web server in a Linux guest under load, on an emulated host: some 15 minutes. Of one CPU: with two
-# the emulator loses the guest within the first loads, watched or not.
+# A web server in a Linux guest under load, on an emulated host: some 15 minutes.
 .PHONY: bench-web
 bench-web: deps
 	@$(MAKE) -j$(JOBS) all lab
 	@tests/lab/fetch -q web
 	@$(MAKE) -f tests/lab/Makefile $(CURDIR)/build/lab/web-6.12.cpio
-	@tests/lab/run --scenario web --symbols none --vcpus 1 --timeout 2400 --out build/lab/web
+	@tests/lab/run --scenario web --symbols none --timeout 2400 --out build/lab/web
 	@tests/lab/judge --scenario web build/lab/web
 	@tests/bench/web build/lab/web build/bench-web.json
 
