@@ -353,8 +353,7 @@ static int part_finish(struct ka_vm *vm, struct part *part, bool entries, size_t
 		return 0;
 	}
 	/* Or a small page's would stand before that of the large one that is there now. */
-	if (part->queued)
-		part->translation->valid = false;
+	part->translation->valid = false;
 	return part_slow(vm, part);
 }
 
