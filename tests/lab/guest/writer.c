@@ -28,6 +28,10 @@ static unsigned long *table;	/* as the kernel has it: read-only */
 static unsigned long *writable;	/* another mapping of the same */
 static unsigned long hook;	/* an entry that does no harm where it is called */
 
+/*
+ * Held by a timer of its own: msleep() counts from the last tick, and where that is late, as on a busy host,
+ * it returns too early.
+ */
 static long transient(unsigned int nr, unsigned int count, unsigned int hold_ms,
 		      unsigned int gap_ms)
 {
@@ -36,7 +40,7 @@ static long transient(unsigned int nr, unsigned int count, unsigned int hold_ms,
 
 	for (i = 0; i < count; i++) {
 		WRITE_ONCE(writable[nr], hook);
-		msleep(hold_ms);
+		usleep_range(hold_ms * 1000, hold_ms * 1000 + 1000);
 		WRITE_ONCE(writable[nr], old);
 		msleep(gap_ms);
 	}
