@@ -310,6 +310,28 @@ static inline int kvmbpf_walk_next(const struct kvmbpf_paging_state *state, __u6
 }
 
 /*
+ * Goes on with a walk that needs the entry at walk->step[walk->depth].gpa. Returns as kvmbpf_walk(), with
+ * @walk set as far as it came.
+ */
+static inline int kvmbpf_walk_on(const struct kvmbpf_paging_state *state, __u64 gva,
+				 int (*read)(void *ctx, __u64 gpa, void *buf, __u32 len), void *ctx,
+				 struct kvmbpf_walk *walk)
+{
+	int more, err;
+
+	do {
+		__u64 entry = 0;
+
+		/* x86 is little endian: 4 bytes read into the low half are the value. */
+		err = read(ctx, walk->step[walk->depth].gpa, &entry, kvmbpf_walk_entry_size(state));
+		if (err)
+			return err;
+		more = kvmbpf_walk_next(state, gva, walk, entry);
+	} while (more > 0);
+	return more;
+}
+
+/*
  * Translates @gva. @read copies @len bytes of guest physical memory and returns 0 or -errno, which
  * is passed on. Otherwise -EFAULT: not mapped; -EINVAL: no valid address in this mode; -EBADMSG:
  * reserved bits are set, so the CPU would fault. *@ret_walk is set on success only; who wants to
@@ -320,21 +342,14 @@ static inline int kvmbpf_walk(const struct kvmbpf_paging_state *state, __u64 gva
 			      struct kvmbpf_walk *ret_walk)
 {
 	struct kvmbpf_walk walk;
-	int more, err;
+	int err;
 
-	more = kvmbpf_walk_begin(state, gva, &walk);
-	while (more > 0) {
-		__u64 entry = 0;
-
-		/* x86 is little endian: 4 bytes read into the low half are the value. */
-		err = read(ctx, walk.step[walk.depth].gpa, &entry, kvmbpf_walk_entry_size(state));
-		if (err)
-			return err;
-		more = kvmbpf_walk_next(state, gva, &walk, entry);
-	}
-	if (more == 0)
+	err = kvmbpf_walk_begin(state, gva, &walk);
+	if (err > 0)
+		err = kvmbpf_walk_on(state, gva, read, ctx, &walk);
+	if (!err)
 		*ret_walk = walk;
-	return more;
+	return err;
 }
 
 /*

@@ -126,8 +126,9 @@ static struct ka_paging other_tables(uint64_t tables, uint64_t address, uint64_t
 
 Test(window, neighbours_are_translated_by_their_own_tables)
 {
-	uint64_t words[6], address;
-	struct ka_piece pieces[6];
+	const uint64_t small = GUEST_POINTERS + 0x100; /* GPA that a page of 4 KiB maps */
+	uint64_t words[7], address;
+	struct ka_piece pieces[7];
 	struct ka_paging other;
 
 	support_open(&shared, 0);
@@ -135,6 +136,7 @@ Test(window, neighbours_are_translated_by_their_own_tables)
 	other = other_tables(GUEST_SCRATCH + 16 * PAGE, address, GUEST_SCRATCH + 2 * PAGE);
 	for (unsigned int i = 0; i < 3; i++)
 		tinyvm_poke64(&t.vm, GUEST_SCRATCH + i * PAGE, 40 + i);
+	tinyvm_poke64(&t.vm, small, 43);
 	window_set(0, (GUEST_SCRATCH + PAGE) | 3);
 	window_set(1, GUEST_SCRATCH | 3);
 	for (unsigned int round = 0; round < 3; round++) {
@@ -143,13 +145,22 @@ Test(window, neighbours_are_translated_by_their_own_tables)
 						       .address = address + i / 2 * PAGE,
 						       .buf = &words[i],
 						       .len = 8 };
+		/* Between two of one table a page of another. */
+		pieces[6] = pieces[4];
+		pieces[4] = pieces[2];
+		pieces[2] = (struct ka_piece){ .paging = &t.paging,
+					       .address = gva(small),
+					       .buf = &words[6],
+					       .len = 8 };
 		memset(words, 0, sizeof(words));
-		assert_ok(ka_readv(t.ka, pieces, 6));
+		assert_ok(ka_readv(t.ka, pieces, 7));
 		cr_assert_eq(words[0], 41);
 		cr_assert_eq(words[1], 42);
 		cr_assert_eq(words[2], 40);
-		for (unsigned int i = 3; i < 6; i++)
-			assert_rc(pieces[i].error, -EFAULT);
+		cr_assert_eq(words[6], 43);
+		assert_rc(pieces[3].error, -EFAULT);
+		assert_rc(pieces[5].error, -EFAULT);
+		assert_rc(pieces[6].error, -EFAULT);
 	}
 }
 

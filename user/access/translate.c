@@ -13,7 +13,6 @@
 #include "vm.h"
 
 #define PAGE_SIZE 4096ULL
-#define PAGE_OFFSET(address) ((address) & (PAGE_SIZE - 1))
 
 enum { PAGE_SHIFT = 12, LARGE_SHIFT = 21 };
 
@@ -71,7 +70,7 @@ int ka_translate(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva,
 
 static size_t in_page(uint64_t address, size_t len)
 {
-	size_t left = PAGE_SIZE - PAGE_OFFSET(address);
+	size_t left = PAGE_SIZE - offset_in(address, PAGE_SHIFT);
 
 	return len < left ? len : left;
 }
@@ -441,11 +440,12 @@ static void table_take(struct table *table, const struct ka_paging *paging,
 		       const struct kvmbpf_paging_state *state, uint64_t gva,
 		       const struct kvmbpf_walk *walk)
 {
-	unsigned int level = kvmbpf_walk_levels(state) - walk->depth + 1;
-	unsigned int shift = kvmbpf_walk_shift(state, level + 1);
+	unsigned int level, shift;
 
 	if (!walk->depth) /* paging is off */
 		return;
+	level = kvmbpf_walk_levels(state) - walk->depth + 1;
+	shift = kvmbpf_walk_shift(state, level + 1);
 	*table = (struct table){
 		.paging = paging,
 		.gva = gva >> shift << shift,
@@ -463,21 +463,9 @@ static bool table_has(const struct table *table, const struct ka_paging *paging,
 	       gva >> table->shift << table->shift == table->gva;
 }
 
-/* All of a walk from where it has begun; -EREMOTE where a part of it is not mapped here. */
-static int walk_on(const struct ka_vm *vm, const struct kvmbpf_paging_state *state, uint64_t gva,
-		   struct kvmbpf_walk *walk)
+static int peek_entry(void *ctx, __u64 gpa, void *buf, __u32 len)
 {
-	int more = 1;
-
-	while (more > 0) {
-		uint64_t entry = 0;
-
-		if (memory_peek(vm->vm, walk->step[walk->depth].gpa, &entry,
-				kvmbpf_walk_entry_size(state)))
-			return -EREMOTE;
-		more = kvmbpf_walk_next(state, gva, walk, entry);
-	}
-	return more;
+	return memory_peek(ctx, gpa, buf, len);
 }
 
 static int walk_mapped(const struct ka_vm *vm, struct table *table, const struct ka_paging *paging,
@@ -493,11 +481,9 @@ static int walk_mapped(const struct ka_vm *vm, struct table *table, const struct
 		walk.depth = table->depth;
 		walk.step[walk.depth].gpa =
 			kvmbpf_walk_slot(&state, table->gpa, table->level, gva);
-		err = walk_on(vm, &state, gva, &walk);
+		err = kvmbpf_walk_on(&state, gva, peek_entry, vm->vm, &walk);
 	} else {
-		err = kvmbpf_walk_begin(&state, gva, &walk);
-		if (err > 0)
-			err = walk_on(vm, &state, gva, &walk);
+		err = kvmbpf_walk(&state, gva, peek_entry, vm->vm, &walk);
 		if (!err)
 			table_take(table, paging, &state, gva, &walk);
 	}
