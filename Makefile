@@ -425,7 +425,8 @@ bench: deps
 	@$(MAKE) -j$(JOBS) all $(B)/tests/native/tinyvm $(B)/tests/native/bench
 	@$(B)/tests/native/bench $(BENCH)
 
-# A web server in a Linux guest under load, on an emulated host: some 15 minutes.
+# A web server in a Linux guest under load, on an emulated host: some 15 minutes, if the
+# emulator lives that long.
 .PHONY: bench-web
 bench-web: deps
 	@$(MAKE) -j$(JOBS) all lab

@@ -16,10 +16,10 @@ project_binaries()
 		-type f -perm -u+x -print0 | xargs -0r grep -lzaP -m 1 '\A\x7fELF' || true
 }
 
-# What the CPU was doing where it met a triple fault, out of what it says of each reset.
+# Whether a CPU of the host met a triple fault, out of what QEMU says of resets.
 keep_triple_fault()
 {
-	grep -a -A 12 'Triple fault' "$out/resets.log" >"$out/triple-fault.log" || rm "$out/triple-fault.log"
+	grep -a -s 'Triple fault' "$out/resets.log" >"$out/triple-fault.log" || rm "$out/triple-fault.log"
 }
 
 # Without AVX2, which QEMU emulates so slowly that what a library does with it takes twenty times as
