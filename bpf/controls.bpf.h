@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The control registers that KVM keeps in struct kvm_vcpu_arch. Programs that the kernel hands a
- * vCPU load them as they are. Those that have an address only must read by a helper, which costs
- * about as much for many bytes as for a few; since these lie together, one read takes them all.
+ * vCPU load them as they are. Those that have an address only may have to read by a helper, which
+ * costs about as much for many bytes as for a few; since these lie together, one read takes them all.
  */
 #ifndef KVMBPF_CONTROLS_H
 #define KVMBPF_CONTROLS_H
+
+#include "kernel.bpf.h"
 
 struct controls {
 	__u64 cr0, cr0_guest_owned, cr2, cr3, cr4, efer;
@@ -51,7 +53,7 @@ static __always_inline int controls_read_span(struct kvm_vcpu *vcpu, struct cont
 	return 0;
 }
 
-/* Of a vCPU that the verifier knows for what it is. */
+/* Of a vCPU that can be followed. */
 static __always_inline void controls_load(struct kvm_vcpu *vcpu, struct controls *ret_controls)
 {
 	ret_controls->cr0 = vcpu->arch.cr0;

@@ -8,7 +8,6 @@
 #include "vmlinux/kvm.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#include <bpf/bpf_core_read.h>
 #include "kvmbpf/requests.h"
 #include "handle.bpf.h"
 #include "state.bpf.h"
@@ -141,7 +140,7 @@ static __always_inline int read_state(struct kvm_vcpu *vcpu, enum kvmbpf_vendor 
 	if (vendor_watch(vendor, vcpu, false, &work->now))
 		return -EAGAIN;
 	__builtin_memset(state, 0, sizeof(*state));
-	state_fill(state, vcpu, BPF_CORE_READ(vcpu, kvm), vendor, source, &work->now);
+	state_fill(state, vcpu, KERNEL_READ(vcpu, kvm), vendor, source, &work->now);
 	return 0;
 }
 
@@ -228,7 +227,7 @@ static __always_inline void serve_one(struct kvmbpf_vm_handle *vm, struct kvm_vc
 		.header = { .type = KVMBPF_RECORD_RESULT, .time_ns = now },
 		.id = request->id,
 		.offset = request->offset,
-		.vcpu_id = BPF_CORE_READ(vcpu, vcpu_id),
+		.vcpu_id = KERNEL_READ(vcpu, vcpu_id),
 		.kind = request->kind,
 		.source = source,
 	};
@@ -256,7 +255,7 @@ static __always_inline int serve(struct kvm_vcpu *vcpu, enum kvmbpf_vendor vendo
 
 	if (!*(volatile __u32 *)&waiting || !results_have_room())
 		return 0;
-	keys[1] = (__u64)BPF_CORE_READ(vcpu, kvm);
+	keys[1] = (__u64)KERNEL_READ(vcpu, kvm);
 	vm = kvmbpf_vm_find(keys[1]);
 	if (!vm)
 		return 0;

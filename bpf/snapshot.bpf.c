@@ -8,7 +8,6 @@
 #include "vmlinux/kvm.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#include <bpf/bpf_core_read.h>
 #include "kvmbpf/helper.h"
 #include "kvmbpf/records.h"
 #include "state.bpf.h"
@@ -118,7 +117,7 @@ static __always_inline bool state_lock(struct kvmbpf_vcpu *state)
  */
 static __always_inline bool is_alive(struct kvm *kvm)
 {
-	return BPF_CORE_READ(kvm, users_count.refs.counter) > 0;
+	return KERNEL_READ(kvm, users_count.refs.counter) > 0;
 }
 
 static __always_inline void state_unlock(struct kvmbpf_vcpu *state)
@@ -136,7 +135,7 @@ static __always_inline void fill(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcp
 
 static __always_inline struct kvmbpf_budget *budget_of(struct kvm_vcpu *vcpu)
 {
-	__u64 kvm = (__u64)BPF_CORE_READ(vcpu, kvm);
+	__u64 kvm = (__u64)KERNEL_READ(vcpu, kvm);
 	struct kvmbpf_budget *budget = bpf_map_lookup_elem(&budgets, &kvm), fresh = {};
 
 	if (budget)
@@ -261,7 +260,7 @@ static __always_inline void take_snapshot(struct kvm_vcpu *vcpu, __u32 slot, boo
 	count_source(source);
 	/* First: what lies behind it comes while the rest is read. */
 	if (pulled)
-		kvm = BPF_CORE_READ(vcpu, kvm);
+		kvm = KERNEL_READ(vcpu, kvm);
 	if (is_vmcs_read(vendor) && pulled) {
 		if (is_alive(kvm))
 			vmx_vouch(vcpu, state);
@@ -274,8 +273,8 @@ static __always_inline void take_snapshot(struct kvm_vcpu *vcpu, __u32 slot, boo
 	if (pulled && !is_alive(kvm))
 		return;
 	/* The first vCPU is the last in its kernel; others come and go with CPU hotplug. */
-	if (has_helper && left_kernel(&now, state) && !BPF_CORE_READ(vcpu, vcpu_idx))
-		kvmbpf_tracking_stop((__u64)BPF_CORE_READ(vcpu, kvm), KVMBPF_STOP_KERNEL);
+	if (has_helper && left_kernel(&now, state) && !KERNEL_READ(vcpu, vcpu_idx))
+		kvmbpf_tracking_stop((__u64)KERNEL_READ(vcpu, kvm), KVMBPF_STOP_KERNEL);
 	changed = watched_changes(&now, state);
 	away = is_away(source, &now);
 	if (!is_news(state, &now, source, changed)) {
@@ -284,7 +283,7 @@ static __always_inline void take_snapshot(struct kvm_vcpu *vcpu, __u32 slot, boo
 		return;
 	}
 	if (!pulled)
-		kvm = BPF_CORE_READ(vcpu, kvm);
+		kvm = KERNEL_READ(vcpu, kvm);
 	if ((changed || away) && !publish(vcpu, kvm, slot, changed, vendor, source, &now))
 		return;
 	if (away) {

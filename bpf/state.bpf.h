@@ -19,6 +19,8 @@ static __always_inline int vendor_watch(enum kvmbpf_vendor vendor, struct kvm_vc
 
 	if (typed)
 		controls_load(vcpu, &controls);
+	else if (LOADS_KERNEL)
+		controls_load(KERNEL_POINTER(vcpu), &controls);
 	/* With the span pull_vmx has "combined stack size of 2 calls is 544. Too large" up to 6.7. */
 	else if (vendor == KVMBPF_VENDOR_VMX ? controls_read_each(vcpu, &controls) :
 					       controls_read(vcpu, &controls))
@@ -65,16 +67,16 @@ static __always_inline void state_fill_common(struct kvmbpf_vcpu *state, struct 
 					      struct kvm *kvm)
 {
 	state->kvm = (__u64)kvm;
-	state->generation = BPF_CORE_READ(kvm, memslots[0], generation);
-	state->online_vcpus = BPF_CORE_READ(kvm, online_vcpus.counter);
+	state->generation = KERNEL_READ(KERNEL_READ(kvm, memslots[0]), generation);
+	state->online_vcpus = KERNEL_READ(kvm, online_vcpus.counter);
 	state->vcpu = (__u64)vcpu;
-	state->vcpu_id = BPF_CORE_READ(vcpu, vcpu_id);
+	state->vcpu_id = KERNEL_READ(vcpu, vcpu_id);
 	/*
 	 * Into place: up to 6.7 the verifier counts "combined stack size of 2 calls is 544. Too large"
 	 * for pull_svm otherwise, since it rounds each frame up to 32 bytes. RIP follows the others, as
 	 * VCPU_REGS_RIP does.
 	 */
-	bpf_core_read(state->gpr, sizeof(state->gpr) + sizeof(state->rip), &vcpu->arch.regs);
+	kernel_read_words(state->gpr, &vcpu->arch.regs, KVMBPF_GPRS + 1);
 	state_fill_debug(state, vcpu);
 	state->time_ns = bpf_ktime_get_ns();
 }
@@ -93,7 +95,7 @@ static __always_inline void state_fill(struct kvmbpf_vcpu *state, struct kvm_vcp
 	state_fill_watched(state, now);
 	state_fill_common(state, vcpu, kvm);
 	vendor_fill_rest(vendor, vcpu, now, state);
-	state->clock_offset = BPF_CORE_READ(kvm, arch.kvmclock_offset);
+	state->clock_offset = KERNEL_READ(kvm, arch.kvmclock_offset);
 }
 
 #endif

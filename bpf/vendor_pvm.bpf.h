@@ -8,12 +8,6 @@
 
 #include "watched.bpf.h"
 
-/* As struct desc_ptr: together, since each read is a call. */
-struct pvm_table {
-	__u16 size;
-	__u64 address;
-} __attribute__((packed));
-
 /* As struct kvm_segment, which is user space's, too (<asm/kvm.h>). */
 struct pvm_segment {
 	__u64 base;
@@ -22,30 +16,23 @@ struct pvm_segment {
 	__u64 access;
 };
 
-#define PVM_OFFSET(member) bpf_core_field_offset(struct vcpu_pvm, member)
+static __always_inline void pvm_read_table(struct desc_ptr *from,
+					   struct kvmbpf_table_register *ret_table)
+{
+	ret_table->base = KERNEL_READ(from, address);
+	ret_table->limit = KERNEL_READ(from, size);
+}
 
 static __always_inline int pvm_watch(struct kvm_vcpu *vcpu, const struct controls *controls,
 				     struct watched *ret_watched)
 {
 	struct vcpu_pvm *pvm = (struct vcpu_pvm *)vcpu;
-	struct {
-		struct pvm_table gdt, idt;
-	} tables;
 
-	if (PVM_OFFSET(idt) == PVM_OFFSET(gdt) + sizeof(struct pvm_table)) {
-		if (bpf_core_read(&tables, sizeof(tables), &pvm->gdt))
-			return -1;
-	} else if (bpf_core_read(&tables.gdt, sizeof(tables.gdt), &pvm->gdt) ||
-		   bpf_core_read(&tables.idt, sizeof(tables.idt), &pvm->idt)) {
-		return -1;
-	}
 	ret_watched->cr0 = controls->cr0;
 	ret_watched->cr4 = controls->cr4;
 	ret_watched->efer = controls->efer;
-	ret_watched->gdtr.base = tables.gdt.address;
-	ret_watched->gdtr.limit = tables.gdt.size;
-	ret_watched->idtr.base = tables.idt.address;
-	ret_watched->idtr.limit = tables.idt.size;
+	pvm_read_table(&pvm->gdt, &ret_watched->gdtr);
+	pvm_read_table(&pvm->idt, &ret_watched->idtr);
 	ret_watched->flags = KVMBPF_VCPU_NO_MSRS | KVMBPF_VCPU_WP_SAMPLED;
 	if (controls->hflags & 1)
 		ret_watched->flags |= KVMBPF_VCPU_NESTED;
@@ -63,10 +50,10 @@ static __always_inline void pvm_fill_rest(struct kvm_vcpu *vcpu, const struct wa
 
 	struct pvm_segment seg[8] = {};
 
-	bpf_core_read(seg, sizeof(seg), &pvm->seg);
+	KERNEL_READ_ALL(seg, &pvm->seg);
 	state->cr3 = now->cr3;
-	state->rflags = BPF_CORE_READ(pvm, rflags);
-	state->cpl = BPF_CORE_READ(pvm, cpl);
+	state->rflags = KERNEL_READ(pvm, rflags);
+	state->cpl = KERNEL_READ(pvm, cpl);
 	state->selector[KVMBPF_ES] = seg[0].selector;
 	state->selector[KVMBPF_CS] = seg[1].selector;
 	state->selector[KVMBPF_SS] = seg[2].selector;

@@ -42,26 +42,24 @@ struct svm_segment {
 static __always_inline int svm_watch(struct kvm_vcpu *vcpu, const struct controls *controls,
 				     struct watched *ret_watched)
 {
-	struct vmcb *vmcb = BPF_CORE_READ((struct vcpu_svm *)vcpu, vmcb);
+	struct vmcb *vmcb = KERNEL_READ((struct vcpu_svm *)vcpu, vmcb);
 	/* On the stack by themselves: the compiler keeps *ret_watched in registers. */
 	struct {
 		struct svm_segment gdtr, ldtr, idtr;
 	} tables;
 	struct syscall_msrs msrs;
-	__u64 nested_ctl;
+	__u64 nested_ctl = KERNEL_READ(vmcb, control.nested_ctl);
 
-	if (BPF_CORE_READ_INTO(&nested_ctl, vmcb, control.nested_ctl))
-		return -1;
 	/* Without nested paging the VMCB's CR0 is the one of KVM's shadow page tables. */
 	if (nested_ctl & SVM_NESTED_CTL_NP)
-		ret_watched->cr0 = BPF_CORE_READ(vmcb, save.cr0);
+		ret_watched->cr0 = KERNEL_READ(vmcb, save.cr0);
 	else
 		ret_watched->cr0 = controls->cr0;
 	ret_watched->cr4 = controls->cr4;
 	ret_watched->efer = controls->efer;
 	/* The CPU's layout: APM vol. 2, table B-2. */
-	if (bpf_core_read(&msrs, sizeof(msrs), &vmcb->save.star) ||
-	    bpf_core_read(&tables, sizeof(tables), &vmcb->save.gdtr))
+	if (KERNEL_READ_ALL(msrs, &vmcb->save.star) ||
+	    KERNEL_READ_ALL(tables, &vmcb->save.gdtr))
 		return -1;
 	ret_watched->msrs = msrs;
 	ret_watched->gdtr.base = tables.gdtr.base;
@@ -75,18 +73,18 @@ static __always_inline int svm_watch(struct kvm_vcpu *vcpu, const struct control
 static __always_inline void svm_fill_rest(struct kvm_vcpu *vcpu, const struct watched *now,
 					  struct kvmbpf_vcpu *state)
 {
-	struct vmcb *vmcb = BPF_CORE_READ((struct vcpu_svm *)vcpu, vmcb);
+	struct vmcb *vmcb = KERNEL_READ((struct vcpu_svm *)vcpu, vmcb);
 	struct {
 		struct svm_segment es, cs, ss, ds, fs, gs;
 	} segments = {};
 
-	if (BPF_CORE_READ(vmcb, control.nested_ctl) & SVM_NESTED_CTL_NP)
-		state->cr3 = BPF_CORE_READ(vmcb, save.cr3);
+	if (KERNEL_READ(vmcb, control.nested_ctl) & SVM_NESTED_CTL_NP)
+		state->cr3 = KERNEL_READ(vmcb, save.cr3);
 	else
 		state->cr3 = now->cr3;
-	state->rflags = BPF_CORE_READ(vmcb, save.rflags);
-	state->cpl = BPF_CORE_READ(vmcb, save.cpl);
-	bpf_core_read(&segments, sizeof(segments), &vmcb->save.es);
+	state->rflags = KERNEL_READ(vmcb, save.rflags);
+	state->cpl = KERNEL_READ(vmcb, save.cpl);
+	KERNEL_READ_ALL(segments, &vmcb->save.es);
 	state->fs_base = segments.fs.base;
 	state->gs_base = segments.gs.base;
 	state->kernel_gs_base = now->msrs.kernel_gs_base;
@@ -96,8 +94,8 @@ static __always_inline void svm_fill_rest(struct kvm_vcpu *vcpu, const struct wa
 	state->selector[KVMBPF_DS] = segments.ds.selector;
 	state->selector[KVMBPF_FS] = segments.fs.selector;
 	state->selector[KVMBPF_GS] = segments.gs.selector;
-	state->selector[KVMBPF_LDTR] = BPF_CORE_READ(vmcb, save.ldtr.selector);
-	state->selector[KVMBPF_TR] = BPF_CORE_READ(vmcb, save.tr.selector);
+	state->selector[KVMBPF_LDTR] = KERNEL_READ(vmcb, save.ldtr.selector);
+	state->selector[KVMBPF_TR] = KERNEL_READ(vmcb, save.tr.selector);
 }
 
 #endif

@@ -30,7 +30,7 @@ static __always_inline __u64 vmx_uret_msr(struct vcpu_vmx *vmx, enum kvmbpf_uret
 	if (!slot)
 		return 0;
 	msr = msrs + (slot - 1) * bpf_core_type_size(struct vmx_uret_msr);
-	return BPF_CORE_READ(msr, data);
+	return KERNEL_READ(msr, data);
 }
 
 /*
@@ -43,7 +43,7 @@ static __always_inline __u32 vmx_flags(struct vcpu_vmx *vmx, __u32 hflags)
 	void *vmcs01 = __builtin_preserve_access_index(&vmx->vmcs01);
 	__u32 flags = 0;
 
-	if ((void *)BPF_CORE_READ(vmx, loaded_vmcs) != vmcs01)
+	if ((void *)KERNEL_READ(vmx, loaded_vmcs) != vmcs01)
 		flags |= KVMBPF_VCPU_NESTED;
 	if (hflags & smm)
 		flags |= KVMBPF_VCPU_SMM;
@@ -69,7 +69,7 @@ static __always_inline void vmx_watch_memory(struct kvm_vcpu *vcpu, const struct
 	ret_watched->flags |= KVMBPF_VCPU_WP_SAMPLED;
 	/* KVM reads it only when it wants it, and forgets it at each exit. */
 	cached = 1u << bpf_core_enum_value(enum kvm_reg, VCPU_EXREG_CR0);
-	if (!(BPF_CORE_READ(vcpu, arch.regs_avail) & cached))
+	if (!(KERNEL_READ(vcpu, arch.regs_avail) & cached))
 		ret_watched->flags |= KVMBPF_VCPU_NO_WP;
 }
 
@@ -82,7 +82,7 @@ static __always_inline int vmx_watch_vmcs(struct vcpu_vmx *vmx, struct watched *
 {
 	struct kvmbpf_vmcs *vmcs = &ret_watched->vmcs;
 
-	if (kvmbpf_vmcs_read((__u64)BPF_CORE_READ(vmx, loaded_vmcs, vmcs), vmcs))
+	if (kvmbpf_vmcs_read((__u64)KERNEL_READ(KERNEL_READ(vmx, loaded_vmcs), vmcs), vmcs))
 		return -1;
 	ret_watched->cr0 = vmx_control_register(vmcs->cr0, vmcs->cr0_mask, vmcs->cr0_shadow);
 	ret_watched->cr4 = vmx_control_register(vmcs->cr4, vmcs->cr4_mask, vmcs->cr4_shadow);
@@ -123,7 +123,7 @@ static __always_inline void vmx_fill_moving(struct kvm_vcpu *vcpu, const struct 
 {
 	const struct kvmbpf_vmcs *vmcs = &now->vmcs;
 
-	bpf_core_read(state->gpr, sizeof(state->gpr), &vcpu->arch.regs);
+	kernel_read_words(state->gpr, &vcpu->arch.regs, KVMBPF_GPRS);
 	state->gpr[VCPU_REGS_RSP] = vmcs->rsp;
 	state->rip = vmcs->rip;
 	state->rflags = vmcs->rflags;
@@ -162,8 +162,8 @@ static __always_inline void vmx_fill_rest(struct kvm_vcpu *vcpu, const struct wa
 
 	state->kernel_gs_base = 0;
 	/* The CPU has it while the guest's state is loaded. */
-	if (!BPF_CORE_READ(vmx, guest_state_loaded))
-		state->kernel_gs_base = BPF_CORE_READ(vmx, msr_guest_kernel_gs_base);
+	if (!KERNEL_READ(vmx, guest_state_loaded))
+		state->kernel_gs_base = KERNEL_READ(vmx, msr_guest_kernel_gs_base);
 	if (has_helper)
 		vmx_fill_vmcs(vcpu, now, state);
 	else
@@ -182,20 +182,21 @@ static __always_inline bool is_vmcs_read(enum kvmbpf_vendor vendor)
  */
 static __always_inline void vmx_vouch(struct kvm_vcpu *vcpu, struct kvmbpf_vcpu *state)
 {
-	__u32 hflags = BPF_CORE_READ(vcpu, arch.hflags);
+	__u32 hflags = KERNEL_READ(vcpu, arch.hflags);
 	__u32 away = vmx_flags((struct vcpu_vmx *)vcpu, hflags) &
 		     (KVMBPF_VCPU_NESTED | KVMBPF_VCPU_SMM);
+	struct kvm *kvm = KERNEL_READ(vcpu, kvm);
 	__u64 now = bpf_ktime_get_ns();
 
 	if (!state->time_ns)
 		return;
-	state->generation = BPF_CORE_READ(vcpu, kvm, memslots[0], generation);
-	state->online_vcpus = BPF_CORE_READ(vcpu, kvm, online_vcpus.counter);
+	state->generation = KERNEL_READ(KERNEL_READ(kvm, memslots[0]), generation);
+	state->online_vcpus = KERNEL_READ(kvm, online_vcpus.counter);
 	state->away = 0;
 	state_fill_debug(state, vcpu);
 	/* Until the next exit of its own kernel, which finds other flags and keeps those. */
 	state->flags |= away;
-	if (away || BPF_CORE_READ(vcpu, mode) == OUTSIDE_GUEST_MODE)
+	if (away || KERNEL_READ(vcpu, mode) == OUTSIDE_GUEST_MODE)
 		state->time_ns = now;
 }
 

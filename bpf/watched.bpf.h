@@ -67,12 +67,12 @@ static __always_inline void state_fill_debug(struct kvmbpf_vcpu *state, struct k
 {
 	/* DR6 and DR7 follow in all kernels that we know. */
 	if (ARCH_OFFSET(dr6) == ARCH_OFFSET(db) + 32 && ARCH_OFFSET(dr7) == ARCH_OFFSET(db) + 40) {
-		bpf_core_read(state->dr, sizeof(state->dr) + 2 * sizeof(__u64), &vcpu->arch.db);
+		kernel_read_words(state->dr, &vcpu->arch.db, 6);
 		return;
 	}
-	bpf_core_read(state->dr, sizeof(state->dr), &vcpu->arch.db);
-	state->dr6 = BPF_CORE_READ(vcpu, arch.dr6);
-	state->dr7 = BPF_CORE_READ(vcpu, arch.dr7);
+	kernel_read_words(state->dr, &vcpu->arch.db, 4);
+	state->dr6 = KERNEL_READ(vcpu, arch.dr6);
+	state->dr7 = KERNEL_READ(vcpu, arch.dr7);
 }
 
 static __always_inline __u32 watched_changes(const struct watched *now,

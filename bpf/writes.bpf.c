@@ -9,7 +9,7 @@
 #include "vmlinux/kvm.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#include <bpf/bpf_core_read.h>
+#include "kernel.bpf.h"
 #include "kvmbpf/writes.h"
 #include "handle.bpf.h"
 
@@ -188,7 +188,7 @@ int BPF_PROG(tracking_stopped, const struct kvmbpf_stop *stop)
  */
 static __always_inline int compare(struct kvm_vcpu *vcpu)
 {
-	__u64 kvm = (__u64)BPF_CORE_READ(vcpu, kvm);
+	__u64 kvm = (__u64)KERNEL_READ(vcpu, kvm);
 
 	if (bpf_map_lookup_elem(&tracked_vms, &kvm))
 		kvmbpf_tracked_compare(kvm);
@@ -198,7 +198,7 @@ static __always_inline int compare(struct kvm_vcpu *vcpu)
 SEC("?fexit/emulator_write_std")
 int BPF_PROG(emulator_wrote, struct x86_emulate_ctxt *ctxt)
 {
-	return compare(BPF_CORE_READ(ctxt, vcpu));
+	return compare(KERNEL_READ(ctxt, vcpu));
 }
 
 SEC("?fexit/kvm_write_guest_virt_system")

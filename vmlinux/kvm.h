@@ -49,6 +49,11 @@ enum {
 
 #define CORE __attribute__((preserve_access_index))
 
+/* 6.17 ("bpf: add bpf_features enum"). */
+enum bpf_features {
+	BPF_FEAT_RDONLY_CAST_TO_VOID,
+};
+
 struct pt_regs {
 	unsigned long di;
 } CORE;
@@ -260,7 +265,7 @@ struct x86_emulate_ops___smm {
 struct desc_ptr {
 	unsigned short size;
 	unsigned long address;
-} __attribute__((packed)) CORE;
+} CORE;
 
 struct kvm_segment {
 	u64 base;

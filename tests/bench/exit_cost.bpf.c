@@ -9,9 +9,7 @@ struct exit_cost {
 	__u64 change; /* flips CR0 in the snapshot before each, so that each finds a change */
 };
 
-/* Gives the address the type that the tracepoint gives it. */
-void *bpf_rdonly_cast(const void *address, __u32 btf_id) __ksym;
-
+/* With the type that the tracepoint gives it. */
 static long exit_once(__u32 index, struct exit_cost *cost)
 {
 	__u32 zero = 0;
