@@ -80,20 +80,23 @@ help:
 
 # ---- BPF ------------------------------------------------------------------------------------
 
-$(G)/%.bpf.o: bpf/%.bpf.c
+define compile_bpf
 	$(call say,BPF,$<)mkdir -p $(@D)
 	$(Q)$(CLANG) $(BPF_CFLAGS) $(DEPFLAGS) -c $< -o $@
 	$(Q)llvm-strip -g $@
+endef
+
+$(G)/%.bpf.o: bpf/%.bpf.c
+	$(compile_bpf)
+
+$(G)/%.bpf.o: tests/native/%.bpf.c
+	$(compile_bpf)
 
 $(G)/%.bpf.o: tests/kmod/%.bpf.c
-	$(call say,BPF,$<)mkdir -p $(@D)
-	$(Q)$(CLANG) $(BPF_CFLAGS) $(DEPFLAGS) -c $< -o $@
-	$(Q)llvm-strip -g $@
+	$(compile_bpf)
 
 $(G)/%.bpf.o: tests/bench/%.bpf.c
-	$(call say,BPF,$<)mkdir -p $(@D)
-	$(Q)$(CLANG) $(BPF_CFLAGS) $(DEPFLAGS) -c $< -o $@
-	$(Q)llvm-strip -g $@
+	$(compile_bpf)
 
 $(G)/%.skel.h: $(G)/%.bpf.o
 	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
@@ -251,7 +254,7 @@ unit_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 unit_parts := $(patsubst %.c,$(B)/%.o,$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
 native_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/native/test_*.c))
 native_parts := $(patsubst %.c,$(B)/%.o,$(filter-out tests/native/test_%.c tests/native/tinyvm_main.c \
-					 tests/native/kafka_mock.c,\
+					 tests/native/kafka_mock.c %.bpf.c,\
 					 $(wildcard tests/native/*.c))) $(B)/tests/native/guest.o
 kmod_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/kmod/test_*.c))
 kmod_parts := $(B)/tests/kmod/harness.o $(B)/tests/kmod/stores.o $(native_parts)
@@ -270,6 +273,8 @@ $(unit_tests): $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/tests/parts.a $(B)/li
 
 $(native_tests): $(B)/tests/native/%: $(B)/tests/native/%.o $(native_parts) $(B)/libkvmaccess.a
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ACCESS_LIBS) -lcriterion
+
+$(B)/tests/native/test_direct.o: | $(G)/held_memory.skel.h
 
 $(kmod_tests:%=%.o) $(B)/tests/kmod/harness.o: | $(G)/calls.skel.h
 

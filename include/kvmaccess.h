@@ -17,8 +17,8 @@
  *   -EBUSY       a write to memory that is being dirty-logged (live migration)
  *   -EAGAIN      not readable now, readable later: nested guest, SMM, kernel not yet paging
  *   -ETIMEDOUT   the VMM is to bring that memory itself (userfaultfd: a postcopy migration, a snapshot
- *                that is loaded page by page), and did not within 100 ms; all reads and writes of the
- *                VM's memory fail so at once until it did
+ *                that is loaded page by page), and did not within 100 ms; until it did all writes to the
+ *                VM's memory fail so at once, and all reads of what is not there, or of more than 60 KiB
  *   -ENODATA     the guest or its kernel has no such thing (no such table, no symbol file)
  *   -EOPNOTSUPP  not on this host: ka_probe() says why
  *   -EINVAL      an argument is wrong: a non-canonical address, an index out of range
@@ -63,6 +63,8 @@ struct ka_host_options {
 	 * dispatched.
 	 */
 	bool map_ram;
+	/* Read other memory by process_vm_readv(2) alone, and not through the kernel's direct map of memory. */
+	bool no_direct;
 	const char *pin_path;    /* bpffs directory for maps and programs, or NULL */
 	/* libbpf's own messages, for -v; NULL: dropped. Not called after ka_host_open() returns. */
 	void (*log)(void *ctx, const char *line);

@@ -85,7 +85,9 @@ struct file {
 	void *private_data;
 } CORE;
 
-struct mm_struct;
+struct mm_struct {
+	void *pgd;
+} CORE;
 
 struct task_struct {
 	struct mm_struct *mm;

@@ -20,6 +20,9 @@ enum kvmbpf_limits {
 	KVMBPF_GFN_TREE_DEPTH = 64,
 	KVMBPF_PUSHES_PER_WINDOW = 2048, /* of a VM */
 	KVMBPF_PULLS_MAX = 1024,         /* vCPUs in one pull */
+	KVMBPF_COPIES_MAX = 1024,        /* pieces of memory in one call */
+	KVMBPF_COPIED_BYTES = 64 << 10,  /* of all of them */
+	KVMBPF_TOKEN_WORDS = 4,
 };
 
 enum kvmbpf_record_type {
@@ -190,6 +193,36 @@ struct kvmbpf_pull_call {
 	__u32 count; /* of entries, from the first */
 };
 
+/* Entry of the map `copies`: memory of a process that is to be read now, within a page of 4 KiB. */
+struct kvmbpf_copy {
+	__u64 hva;
+	__u32 len;  /* bytes */
+	__u32 at;   /* where to, in map copied */
+	__u32 done; /* 1: it was read; 0: it was not */
+	__u32 pad;
+};
+
+/* The one value of the map `copied`. */
+struct kvmbpf_copied {
+	__u8 bytes[KVMBPF_COPIED_BYTES];
+};
+
+/* Argument of the program `copy_memory`. */
+struct kvmbpf_copy_call {
+	__u64 kvm;          /* address of struct kvm, whose process is read */
+	__s64 clock_offset; /* as in struct kvmbpf_vcpu: that it is still this VM */
+	__u32 count;        /* of entries, from the first */
+	__u32 pad;
+};
+
+/* Argument of the program `find_direct_map`. */
+struct kvmbpf_find_call {
+	__u64 hva; /* of these words, in the calling process, within a page */
+	__u64 token[KVMBPF_TOKEN_WORDS];
+	__u64 physical_mask; /* of an entry's bits: which are of an address */
+	__u64 memory_end;    /* physical address after the last of memory */
+};
+
 /* Argument of the program `wake`. */
 struct kvmbpf_wake_call {
 	__s32 fd; /* of the VM, in the calling process */
@@ -259,6 +292,7 @@ KVMBPF_ASSERT_SIZE(kvmbpf_memslot_record, 56);
 KVMBPF_ASSERT_SIZE(kvmbpf_vcpu_record, 48);
 KVMBPF_ASSERT_SIZE(kvmbpf_vcpu, 424);
 KVMBPF_ASSERT_SIZE(kvmbpf_snapshot_record, 456);
+KVMBPF_ASSERT_SIZE(kvmbpf_copy, 24);
 KVMBPF_ASSERT_SIZE(kvmbpf_vm, 128);
 KVMBPF_ASSERT_SIZE(kvmbpf_budget, 24);
 KVMBPF_ASSERT_SIZE(kvmbpf_counters, 64);

@@ -56,7 +56,9 @@ void support_start(const struct tinyvm_options *options)
 
 void support_host(bool push)
 {
-	struct ka_host_options options = { .no_push = !push, .map_ram = true };
+	struct ka_host_options options = {
+		.no_push = !push, .map_ram = true, .no_direct = t.no_direct
+	};
 
 	assert_ok(ka_host_open(&options, &t.host));
 }

@@ -22,6 +22,7 @@ struct support {
 	struct tinyvm vm;
 	struct ka_registers registers;  /* vCPU 0's, when it was opened */
 	struct ka_paging paging;        /* of them */
+	bool no_direct;                 /* set before: memory is read by process_vm_readv() alone */
 };
 extern struct support t;
 

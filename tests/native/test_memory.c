@@ -362,6 +362,7 @@ static int read_again(uint64_t gpa)
 
 static void start_provided(int *ret_fd)
 {
+	t.no_direct = true;
 	support_start(&(struct tinyvm_options){ 0 });
 	pattern_poke(GUEST_SCRATCH, copy, 3 * PAGE, 70);
 	*ret_fd = have_provided();
@@ -416,6 +417,7 @@ Test(memory, provided_later_is_noticed_with_the_memslots)
 	uint64_t more = (uint64_t)HOLE;
 	int fd;
 
+	t.no_direct = true;
 	support_open(&(struct tinyvm_options){ .memory = 8 << 20 }, 0);
 	fd = have_provided();
 	assert_ok(tinyvm_set_slot(&t.vm, &(struct tinyvm_slot){

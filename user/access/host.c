@@ -14,6 +14,7 @@
 
 #include "bpf/discover.skel.h"
 #include "bpf/snapshot.skel.h"
+#include "direct.h"
 #include "dispatch.h"
 #include "helper.h"
 #include "host.h"
@@ -325,6 +326,8 @@ static int host_init(struct ka_host *host, const struct ka_host_options *options
 	if (err)
 		return err;
 	helper_feature(host);
+	if (!options->no_direct)
+		direct_init(host);
 	err = map_states(host);
 	if (err)
 		return err;
@@ -353,6 +356,7 @@ static void host_free(struct ka_host *host)
 		munmap(host->pulls, PULLS_SIZE);
 	free(host->slot_used);
 	free(host->batch);
+	direct_free(host->direct);
 	detach_all(host);
 	bpf_link__destroy(host->discover_link);
 	discover_bpf__destroy(host->discover);

@@ -59,6 +59,7 @@ struct ka_host {
 	struct snapshot_bpf *snapshot;
 	bool helper;                    /* its programs call the module kvmbpf_helper */
 	struct batch *batch;            /* of the reads of all VMs */
+	struct direct *direct;          /* how they are read; NULL: by process_vm_readv(2) only */
 	bool map_ram;                   /* maps the RAM that VMMs share */
 	uint8_t uret_slots[KVMBPF_URET_MSRS]; /* VMX */
 	struct writes_bpf *writes;      /* NULL without the module */

@@ -4,6 +4,7 @@
 #include <linux/kvm.h>
 #include <sys/uio.h>
 
+#include "direct.h"
 #include "vm.h"
 
 /* The memslot that holds a GPA, by binary search, and how many bytes of it are left there. */
@@ -43,11 +44,20 @@ static int memory_error(int error)
 	}
 }
 
+ssize_t memory_readv(const struct ka_vm *vm, const struct iovec *local, size_t local_count,
+		     const struct iovec *remote, size_t remote_count)
+{
+	ssize_t bytes = direct_readv(vm->host->direct, vm->vm, local, local_count, remote,
+				     remote_count);
+
+	return bytes ? bytes : vmm_readv(vm->vm, local, local_count, remote, remote_count);
+}
+
 static int copy_piece(struct ka_vm *vm, uint64_t hva, void *buf, size_t len, bool write)
 {
 	struct iovec local = { buf, len }, remote = { (void *)hva, len };
 	ssize_t done = write ? vmm_writev(vm->vm, &local, 1, &remote, 1) :
-			       vmm_readv(vm->vm, &local, 1, &remote, 1);
+			       memory_readv(vm, &local, 1, &remote, 1);
 
 	if (done < 0)
 		return memory_error((int)-done);

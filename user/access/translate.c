@@ -384,7 +384,7 @@ static int batch_read(struct ka_vm *vm, bool *ret_entries, size_t *ret_data)
 	all->remote_count += batch->data.remote_count;
 	if (!all->local_count)
 		return 0;
-	bytes = vmm_readv(vm->vm, all->local, all->local_count, all->remote, all->remote_count);
+	bytes = memory_readv(vm, all->local, all->local_count, all->remote, all->remote_count);
 	if (bytes == -ESRCH)
 		return -EOWNERDEAD;
 	complete = bytes > 0 ? iovecs_complete(all->local, all->local_count, bytes) : 0;

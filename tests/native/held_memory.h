@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Whose turn it is between two walks of held_memory.bpf.c. */
+#ifndef TESTS_NATIVE_HELD_MEMORY_H
+#define TESTS_NATIVE_HELD_MEMORY_H
+
+enum held_turn {
+	HELD_RUNS,    /* it has not come so far */
+	HELD_WAITS,   /* for the test */
+	HELD_GOES_ON, /* as the test said */
+	HELD_LATE,    /* as the test took too long */
+};
+
+#endif
