@@ -3,7 +3,12 @@
 #ifndef TESTS_BENCH_H
 #define TESTS_BENCH_H
 
+#include <stdbool.h>
+
 #include "rows.h"
+
+/* Is memory that is not mapped read through the direct map here? Where not, by process_vm_readv(). */
+bool bench_has_direct(void);
 
 int bench_calls(void);
 int bench_daemon(void);

@@ -192,7 +192,9 @@ struct watch {
 
 static void watch_rows(const struct watch *watch, double percent, double mib, unsigned long late)
 {
-	const char *backend = watch->backing == TINYVM_MEMFD ? "mapped RAM" : "process_vm_readv";
+	const char *backend = watch->backing == TINYVM_MEMFD ? "mapped RAM" :
+			      bench_has_direct()	     ? "direct map" :
+							       "process_vm_readv";
 	struct row row = { .backend = backend,
 			   .unit = "% of one CPU",
 			   .value = percent,

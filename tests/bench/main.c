@@ -2,6 +2,7 @@
 /* make bench: measures on this machine, prints a table, writes build/bench.json. */
 #include "bench.h"
 
+#include <kvmaccess.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,18 @@ static const struct {
 	{ "sinks", bench_sinks },
 	{ "daemon", bench_daemon },
 };
+
+bool bench_has_direct(void)
+{
+	static struct ka_probe probe;
+
+	if (!probe.count)
+		ka_probe(&probe);
+	for (size_t i = 0; i < probe.count; i++)
+		if (!strcmp(probe.feature[i].name, "direct_memory"))
+			return probe.feature[i].state == KA_FEATURE_ON;
+	return false;
+}
 
 int main(int argc, char **argv)
 {
