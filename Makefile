@@ -75,6 +75,7 @@ help:
 #: make check-deb      lintian, built twice alike, installed in a clean root (root)
 #: make check-systemd  on a Debian 12 with systemd, a guest attacked, receivers out (root)
 #: make bench          measure calls, exits, dumps, latency and the daemon (root, a quiet machine)
+#: make bench-lab      calls, requests to the module and exits, on an emulated host
 #: make bench-web      a web server in a Linux guest under load, on an emulated host
 #: make format, clean, help
 
@@ -429,6 +430,16 @@ $(B)/tests/native/bench: $(bench_parts) $(B)/monitor.a $(B)/libkvmaccess.a
 bench: deps
 	@$(MAKE) -j$(JOBS) all $(B)/tests/native/tinyvm $(B)/tests/native/bench
 	@$(B)/tests/native/bench $(BENCH)
+
+# What needs real exits or the kernel module, beside the same calls.
+.PHONY: bench-lab
+bench-lab: deps
+	@$(MAKE) -j$(JOBS) all lab $(B)/tests/native/tinyvm $(B)/tests/native/bench
+	@tests/lab/run --timeout 1200 --out build/lab/bench --command "load_helper && mkdir -p /out/build && \
+		cd /out && BENCH_LAB=$$(git rev-parse --short HEAD) /project/build/tests/native/bench calls guest requests" || \
+		{ cat build/lab/bench/command.log; exit 1; }
+	@cat build/lab/bench/command.log
+	@cp build/lab/bench/build/bench.json build/bench-lab.json
 
 # A web server in a Linux guest under load, on an emulated host: some 15 minutes, and more where the
 # emulator loses guests or hosts.

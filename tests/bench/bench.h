@@ -10,11 +10,17 @@
 /* Is memory that is not mapped read through the direct map here? Where not, by process_vm_readv(). */
 bool bench_has_direct(void);
 
+/* On an emulated host (make bench-lab), where only ratios mean something and all takes 60 times as
+ * long. BENCH_LAB in the environment says so, and the commit. */
+bool bench_is_lab(void);
+
 int bench_calls(void);
 int bench_daemon(void);
 int bench_dump(void);
 int bench_exits(void);
+int bench_guest(void);
 int bench_latency(void);
+int bench_requests(void);
 int bench_sinks(void);
 
 #endif

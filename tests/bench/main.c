@@ -4,6 +4,7 @@
 
 #include <kvmaccess.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,6 +15,8 @@ static const struct {
 	{ "calls", bench_calls },
 	{ "dump", bench_dump },
 	{ "exits", bench_exits },
+	{ "guest", bench_guest },
+	{ "requests", bench_requests },
 	{ "latency", bench_latency },
 	{ "sinks", bench_sinks },
 	{ "daemon", bench_daemon },
@@ -31,6 +34,20 @@ bool bench_has_direct(void)
 	return false;
 }
 
+bool bench_is_lab(void)
+{
+	return getenv("BENCH_LAB");
+}
+
+/* All groups, or those named. */
+static bool is_wanted(const char *group, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i], group))
+			return true;
+	return argc == 1;
+}
+
 int main(int argc, char **argv)
 {
 	int missed = 0, status = 0;
@@ -43,7 +60,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
 		int err;
 
-		if (argc > 1 && strcmp(argv[1], groups[i].name))
+		if (!is_wanted(groups[i].name, argc, argv))
 			continue;
 		err = groups[i].run();
 		if (err) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Results: printed as they come, and kept for build/bench.json. */
-#include "rows.h"
+#include "bench.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -64,6 +64,9 @@ static json_t *header(void)
 
 	first_line(cpuinfo, "model name", cpu, sizeof(cpu));
 	first_line(git, "", commit, sizeof(commit));
+	/* An emulated host has no git. */
+	if (bench_is_lab())
+		snprintf(commit, sizeof(commit), "%s", getenv("BENCH_LAB"));
 	if (cpuinfo)
 		fclose(cpuinfo);
 	if (git)
@@ -108,7 +111,7 @@ static void number(double value)
 		printf(" %10s", "-");
 }
 
-void rows_add(const struct row *row)
+static void add(const struct row *row)
 {
 	bool less = row->better == BETTER_LESS;
 	bool has_goal = row->goal || row->none_wanted;
@@ -137,7 +140,8 @@ void rows_add(const struct row *row)
 	note_load();
 	json_array_append_new(
 		rows, json_pack("{s:s, s:s, s:s, s:s, s:f, s:o, s:o, s:s, s:o, s:o, s:o, s:o}", "name",
-				row->name, "tier", "native tiny guests", "backend", row->backend,
+				row->name, "tier", bench_is_lab() ? "lab" : "native tiny guests",
+				"backend", row->backend,
 				"unit", row->unit, "value",
 				row->value, "p99", row->p99 ? json_real(row->p99) : json_null(),
 				"goal", has_goal ? json_real(row->goal) : json_null(), "better",
@@ -147,6 +151,19 @@ void rows_add(const struct row *row)
 				row->reference ? json_string(row->reference_of) : json_null(),
 				"ratio", ratio ? json_real(ratio) : json_null(), "peer",
 				row->peer ? json_real(row->peer) : json_null()));
+}
+
+void rows_add(const struct row *row)
+{
+	struct row lab = *row;
+
+	if (bench_is_lab()) {
+		lab.goal = lab.peer = 0;
+		lab.none_wanted = false;
+		if (row->reference && !strcmp(row->reference_of, "the paper"))
+			lab.reference = 0;
+	}
+	add(&lab);
 }
 
 void rows_skip(const char *name, const char *reason)

@@ -22,6 +22,7 @@ struct row {
 };
 
 void rows_begin(void);
+/* An emulated host's times are not held against goals, the paper or others. */
 void rows_add(const struct row *row);
 /* A row that could not be measured here, and why. */
 void rows_skip(const char *name, const char *reason);
