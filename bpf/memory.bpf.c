@@ -59,9 +59,17 @@ struct host_walk {
 	__u64 address; /* in the direct map; 0: none that may be read */
 };
 
+/* Behind the direct map, and in its beginning, lies what reads could do harm to. */
+static __always_inline bool is_memory(__u64 physical)
+{
+	return physical >= ISA_END && physical < memory_end;
+}
+
 static __always_inline void walk(__u64 map, __u64 pgd, __u64 hva, struct host_walk *ret_walk)
 {
-	__u64 table = pgd, entry, size, page;
+	__u64 table = pgd, entry, size, at;
+
+	bool is_page;
 
 	*ret_walk = (struct host_walk){};
 #pragma unroll
@@ -75,15 +83,16 @@ static __always_inline void walk(__u64 map, __u64 pgd, __u64 hva, struct host_wa
 		ret_walk->entry[level - 1] = entry & ~ENTRY_MOVING;
 		if ((entry & ENTRY_USER) != ENTRY_USER)
 			return;
-		page = entry & physical_mask & ~(__u64)(PAGE_SIZE - 1);
-		/* Behind the direct map, and in its beginning, lies what reads could do harm to. */
-		if (page < ISA_END || page >= memory_end)
+		is_page = level == 1 || (level <= 3 && entry & KVMBPF_PTE_PS);
+		at = is_page ? (entry & physical_mask & ~(size - 1)) + hva % size :
+			       entry & physical_mask & ~(__u64)(PAGE_SIZE - 1);
+		if (!is_memory(at))
 			return;
-		if (level == 1 || (level <= 3 && entry & KVMBPF_PTE_PS)) {
-			ret_walk->address = map + (page & ~(size - 1)) + hva % size;
+		if (is_page) {
+			ret_walk->address = map + at;
 			return;
 		}
-		table = map + page;
+		table = map + at;
 	}
 }
 
@@ -153,6 +162,16 @@ static long copy_piece(__u32 index, const __u64 *pgd)
 	return 0;
 }
 
+/*
+ * While somebody uses a VM neither it is freed nor the uppermost of its process's page tables: what was
+ * read before this says so is the VM's.
+ */
+static __always_inline bool is_vm(struct kvm *kvm, __s64 clock_offset)
+{
+	return KERNEL_READ(kvm, users_count.refs.counter) > 0 &&
+	       KERNEL_READ(kvm, arch.kvmclock_offset) == clock_offset;
+}
+
 /* -ESRCH: it is not this VM, or not any more. */
 SEC("syscall")
 int copy_memory(struct kvmbpf_copy_call *call)
@@ -162,12 +181,10 @@ int copy_memory(struct kvmbpf_copy_call *call)
 
 	if (!direct_map)
 		return -EOPNOTSUPP;
-	bpf_loop(call->count, copy_piece, &pgd, 0);
-	/* While somebody uses the VM its memory is not freed, nor are its process's tables. */
-	if (KERNEL_READ(kvm, users_count.refs.counter) <= 0 ||
-	    KERNEL_READ(kvm, arch.kvmclock_offset) != call->clock_offset)
+	if (!is_vm(kvm, call->clock_offset) || !is_memory(pgd - direct_map))
 		return -ESRCH;
-	return 0;
+	bpf_loop(call->count, copy_piece, &pgd, 0);
+	return is_vm(kvm, call->clock_offset) ? 0 : -ESRCH;
 }
 
 struct search {
