@@ -14,7 +14,8 @@
 void *bpf_rdonly_cast(const void *address, __u32 btf_id) __ksym __weak;
 
 /* Known when the program is loaded: the other branch is not even looked at. */
-#define LOADS_KERNEL bpf_core_enum_value_exists(enum bpf_features, BPF_FEAT_RDONLY_CAST_TO_VOID)
+#define LOADS_KERNEL                                                                               \
+	bpf_core_enum_value_exists(enum bpf_features___void, BPF_FEAT_RDONLY_CAST_TO_VOID)
 
 /* A pointer of the same type that can be followed. Only where LOADS_KERNEL. */
 #define KERNEL_POINTER(object) ((typeof(object))bpf_rdonly_cast(object, 0))

@@ -50,7 +50,7 @@ enum {
 #define CORE __attribute__((preserve_access_index))
 
 /* 6.17 ("bpf: add bpf_features enum"). */
-enum bpf_features {
+enum bpf_features___void {
 	BPF_FEAT_RDONLY_CAST_TO_VOID,
 };
 
