@@ -276,6 +276,7 @@ $(native_tests): $(B)/tests/native/%: $(B)/tests/native/%.o $(native_parts) $(B)
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(ACCESS_LIBS) -lcriterion
 
 $(B)/tests/native/test_direct.o: | $(G)/held_memory.skel.h
+$(B)/tests/native/test_seal.o: | $(G)/held_seal.skel.h
 
 $(kmod_tests:%=%.o) $(B)/tests/kmod/harness.o: | $(G)/calls.skel.h
 

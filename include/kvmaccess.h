@@ -89,7 +89,7 @@ struct ka_feature {
 	char detail[160];    /* what is used, or what is missing and which checks it costs */
 };
 
-enum { KA_FEATURES_MAX = 16 };
+enum { KA_FEATURES_MAX = 24 };
 
 struct ka_probe {
 	enum ka_vendor vendor;
@@ -358,6 +358,43 @@ struct ka_piece {
  * Returns 0 when every piece was tried (look at their `error`), or -EOWNERDEAD.
  */
 int ka_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count);
+
+/* ---- seals --------------------------------------------------------------------------------- */
+
+/* A vCPU as a look saw it. */
+struct ka_seal_vcpu {
+	const struct ka_registers *registers; /* as ka_registers_read_all() gave them */
+	/* Of these. Pieces that were read by this very object are those of the vCPU: they stay
+	 * what they are for as long as page tables under its CR3, whichever that is, lead there. */
+	const struct ka_paging *paging;
+};
+
+/*
+ * Seals a VM: takes down what a look at it saw, for ka_seals_check() to say of it later that nothing of it
+ * has changed. That is of all its vCPUs, in the order of their ids, control and debug registers, GDTR, IDTR,
+ * and MSRs of system calls; and of pieces that ka_readv() read without an error, each within a page of 4 KiB
+ * and by page tables, the entries that lead there, and where they have a `buf` its contents. Of CR3
+ * it is what lies under it; bits A and D of entries do not count.
+ *
+ * Contents are kept as a hash with a secret key of this host's, so that a change is missed with a
+ * probability of 2^-32: whoever relies on seals reads all now and then.
+ *
+ * Costs about a microsecond for each entry and piece; takes the place of the VM's last seal, also on failure.
+ * What is given is not kept. Errors: -EOPNOTSUPP, this host has none (feature "seals"); -EAGAIN, it is not
+ * so any more; -EINVAL, pieces that cannot be sealed; -ENOSPC, too many on this host; -ENOMEM; -EOWNERDEAD.
+ */
+int ka_seal(struct ka_vm *vm, const struct ka_seal_vcpu *vcpus, size_t vcpu_count,
+	    const struct ka_piece *pieces, size_t piece_count);
+/* Takes it away again; without one nothing happens. */
+void ka_unseal(struct ka_vm *vm);
+
+/*
+ * Of VMs whose registers ka_registers_pull() has just read: is each as it was when it was sealed? In one
+ * system call for up to 1024 of them, none of which is copied. False also for those that have no seal, and where it
+ * cannot be told now, as their memory is being moved or is in no memory: look again, which costs as
+ * much as ever. A pull is used up by the answer "true". Does not block. -errno of the call: all are false.
+ */
+int ka_seals_check(struct ka_host *host, struct ka_vm *const *vms, size_t count, bool *ret_intact);
 
 /* ---- writes -------------------------------------------------------------------------------- */
 

@@ -43,6 +43,7 @@ enum {
 	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
 	BPF_F_NO_PREALLOC = 1,
+	BPF_F_RDONLY = 8,
 	BPF_F_MMAPABLE = 1024,
 	BPF_RB_AVAIL_DATA = 0,
 };
@@ -85,8 +86,14 @@ struct file {
 	void *private_data;
 } CORE;
 
+
+typedef struct {
+	int counter;
+} atomic_t;
+
 struct mm_struct {
 	void *pgd;
+	atomic_t mm_users;
 } CORE;
 
 struct task_struct {
@@ -108,10 +115,6 @@ struct bpf_iter__task_file {
 	u32 fd;
 	struct file *file;
 } CORE;
-
-typedef struct {
-	int counter;
-} atomic_t;
 
 typedef struct refcount_struct {
 	atomic_t refs;
@@ -158,6 +161,8 @@ struct kvm {
 	struct kvm_arch arch;
 	struct dentry *debugfs_dentry;
 	int userspace_pid;
+	unsigned long mmu_invalidate_seq;
+	long mmu_invalidate_in_progress;
 	bool vm_bugged;
 	bool vm_dead;
 } CORE;

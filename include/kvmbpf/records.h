@@ -23,6 +23,9 @@ enum kvmbpf_limits {
 	KVMBPF_COPIES_MAX = 1024,        /* pieces of memory in one call */
 	KVMBPF_COPIED_BYTES = 64 << 10,  /* of all of them */
 	KVMBPF_TOKEN_WORDS = 4,
+	KVMBPF_SEALS_MAX = 4096,         /* VMs */
+	KVMBPF_SEAL_PARTS_MAX = 1 << 16, /* of all seals */
+	KVMBPF_SEAL_CHECKS_MAX = 1024,   /* seals in one call */
 };
 
 enum kvmbpf_record_type {
@@ -223,6 +226,41 @@ struct kvmbpf_find_call {
 	__u64 memory_end;    /* physical address after the last of memory */
 };
 
+/* What a part of a seal is. */
+enum kvmbpf_seal_kind {
+	KVMBPF_SEAL_ENTRY,       /* an entry of a page table, of 8 bytes */
+	KVMBPF_SEAL_ENTRY_32BIT, /* of 4 */
+	KVMBPF_SEAL_BYTES,
+};
+
+/* Entry of the map `parts`: memory of a VM that was seen, within a page of 4 KiB. */
+struct kvmbpf_seal_part {
+	__u64 hva;
+	__u64 expected; /* the entry, whose bits A and D do not count; or the hash of the bytes */
+	__u32 len;      /* bytes */
+	__u32 kind;     /* enum kvmbpf_seal_kind */
+};
+
+/* Entry of the map `seals`: all parts of a VM. */
+struct kvmbpf_seal {
+	__u64 number;       /* no other seal of this map ever had it; not 0 */
+	__u64 kvm;          /* address of struct kvm, whose process's memory it is */
+	__s64 clock_offset; /* as in struct kvmbpf_vcpu: that it is still this VM */
+	__u64 generation;   /* of its memslots */
+	__u32 first, count; /* of its parts */
+};
+
+/* Entry of the map `checks`: is this seal intact? */
+struct kvmbpf_seal_check {
+	__u32 seal;
+	__u32 intact; /* the answer; 0 also where that cannot be told now */
+};
+
+/* Argument of the program `check_seals`. */
+struct kvmbpf_seal_call {
+	__u32 count; /* of entries, from the first */
+};
+
 /* Argument of the program `wake`. */
 struct kvmbpf_wake_call {
 	__s32 fd; /* of the VM, in the calling process */
@@ -293,6 +331,9 @@ KVMBPF_ASSERT_SIZE(kvmbpf_vcpu_record, 48);
 KVMBPF_ASSERT_SIZE(kvmbpf_vcpu, 424);
 KVMBPF_ASSERT_SIZE(kvmbpf_snapshot_record, 456);
 KVMBPF_ASSERT_SIZE(kvmbpf_copy, 24);
+KVMBPF_ASSERT_SIZE(kvmbpf_seal_part, 24);
+KVMBPF_ASSERT_SIZE(kvmbpf_seal, 40);
+KVMBPF_ASSERT_SIZE(kvmbpf_seal_check, 8);
 KVMBPF_ASSERT_SIZE(kvmbpf_vm, 128);
 KVMBPF_ASSERT_SIZE(kvmbpf_budget, 24);
 KVMBPF_ASSERT_SIZE(kvmbpf_counters, 64);

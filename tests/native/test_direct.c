@@ -14,7 +14,7 @@
 #include "access/vm.h"
 #include "bpf/held_memory.skel.h"
 #include "bpf/memory.skel.h"
-#include "native/held_memory.h"
+#include "native/held.h"
 #include "support.h"
 
 TestSuite(direct, .fini = support_close, .timeout = TEST_TIMEOUT_S);

@@ -20,6 +20,7 @@
 #include "host.h"
 #include "pins.h"
 #include "requests.h"
+#include "seal.h"
 #include "vm.h"
 #include "vmx.h"
 #include "writes.h"
@@ -328,6 +329,7 @@ static int host_init(struct ka_host *host, const struct ka_host_options *options
 	helper_feature(host);
 	if (!options->no_direct)
 		direct_init(host);
+	seals_init(host);
 	err = map_states(host);
 	if (err)
 		return err;
@@ -356,6 +358,7 @@ static void host_free(struct ka_host *host)
 		munmap(host->pulls, PULLS_SIZE);
 	free(host->slot_used);
 	free(host->batch);
+	seals_free(host->seals);
 	direct_free(host->direct);
 	detach_all(host);
 	bpf_link__destroy(host->discover_link);

@@ -14,6 +14,7 @@ struct discover_bpf;
 struct snapshot_bpf;
 struct writes_bpf;
 struct requests;
+struct seals;
 struct batch;
 struct request_queue;
 struct ring_buffer;
@@ -60,6 +61,7 @@ struct ka_host {
 	bool helper;                    /* its programs call the module kvmbpf_helper */
 	struct batch *batch;            /* of the reads of all VMs */
 	struct direct *direct;          /* how they are read; NULL: by process_vm_readv(2) only */
+	struct seals *seals;            /* NULL: this host has none */
 	bool map_ram;                   /* maps the RAM that VMMs share */
 	uint8_t uret_slots[KVMBPF_URET_MSRS]; /* VMX */
 	struct writes_bpf *writes;      /* NULL without the module */

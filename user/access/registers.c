@@ -87,8 +87,7 @@ void registers_complete(struct ka_vm *vm, struct ka_registers *registers)
 		registers->idtr = (struct ka_table_register){ LINUX_IDT, KA_IDT_MAX * 16 - 1 };
 }
 
-/* A copy that no program wrote to meanwhile. */
-static int state_copy(const struct kvmbpf_vcpu *state, struct kvmbpf_vcpu *ret_copy)
+int state_copy(const struct kvmbpf_vcpu *state, struct kvmbpf_vcpu *ret_copy)
 {
 	for (int try = 0; try < SEQ_RETRIES; try++) {
 		uint32_t seq = __atomic_load_n(&state->seq, __ATOMIC_ACQUIRE);
@@ -132,6 +131,19 @@ static void pull_add(struct ka_host *host, const struct host_vcpu *vcpu, unsigne
 	};
 }
 
+/* What is pointed at must be there first. */
+static void pull_prefetch(struct ka_vm *const *vms, size_t left)
+{
+	enum { VM = 6, FOUND = 4, VCPUS = 2, BYTES = 64 };
+
+	if (left > VM)
+		prefetch(vms[VM], BYTES);
+	if (left > FOUND && vms[FOUND]->vm)
+		prefetch(vms[FOUND]->vm, BYTES);
+	if (left > VCPUS && vms[VCPUS]->vm)
+		prefetch(vms[VCPUS]->vm->vcpus, BYTES);
+}
+
 /* Reads the vCPUs of these VMs, in as few calls as their number takes. */
 static int pull(struct ka_host *host, struct ka_vm *const *vms, size_t count)
 {
@@ -140,6 +152,7 @@ static int pull(struct ka_host *host, struct ka_vm *const *vms, size_t count)
 	int err = 0;
 
 	for (size_t i = 0; i < count && !err; i++) {
+		pull_prefetch(vms + i, count - i);
 		vms[i]->pulled_ns = begin;
 		for (size_t j = 0; vms[i]->vm && j < vms[i]->vm->vcpu_count && !err; j++) {
 			pull_add(host, &vms[i]->vm->vcpus[j], &pulls);
@@ -198,6 +211,11 @@ static bool pull_complete(const struct ka_vm *vm)
 			return false;
 	}
 	return found->vcpu_count;
+}
+
+bool registers_pulled(const struct ka_vm *vm)
+{
+	return vm->pulled && pull_complete(vm);
 }
 
 static int refresh(struct ka_vm *vm)

@@ -155,6 +155,7 @@ void host_vm_gone(struct ka_host *host, struct host_vm *vm)
 static void handle_free(struct ka_vm *vm)
 {
 	requests_forget(vm);
+	ka_unseal(vm);
 	free(vm->translations);
 	free(vm);
 }

@@ -55,6 +55,7 @@ struct ka_vm {
 	uint64_t pulled_ns;      /* when the last pull began, CLOCK_MONOTONIC */
 	bool pulled;             /* with others, and not looked at yet */
 	unsigned int flags;
+	struct seal *seal;       /* NULL: it is not sealed */
 	struct translation *translations; /* NULL until one is needed */
 	size_t translation_count;
 	size_t collisions;       /* since it has that size: pages that took another one's place */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Whose turn it is between two walks of held_memory.bpf.c. */
-#ifndef TESTS_NATIVE_HELD_MEMORY_H
-#define TESTS_NATIVE_HELD_MEMORY_H
+/* Whose turn it is where a program is held up. */
+#ifndef TESTS_NATIVE_HELD_H
+#define TESTS_NATIVE_HELD_H
 
 enum held_turn {
 	HELD_RUNS,    /* it has not come so far */
