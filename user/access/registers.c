@@ -246,7 +246,6 @@ int registers_refresh(struct ka_vm *vm)
 
 	if (err)
 		return err;
-	vmm_refresh(vm->vm, vm->pulled_ns);
 	if (vm->host->map_ram)
 		windows_refresh(vm->vm, vm->pulled_ns);
 	return 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "errand.h"
 #include "host.h"
 #include "vmm.h"
@@ -44,15 +45,18 @@ static bool has_userfaultfd(pid_t pid)
 	return found || i == FDS_MAX;
 }
 
-void vmm_refresh(struct host_vm *vm, uint64_t now_ns)
+/* Looks, if the memslots have changed or after a minute. */
+static bool provides(struct host_vm *vm)
 {
 	struct vmm *vmm = &vm->vmm;
+	uint64_t now = now_ns();
 
-	if (vmm->generation == vm->generation && now_ns < vmm->look_ns)
-		return;
+	if (vmm->generation == vm->generation && now < vmm->look_ns)
+		return vmm->provides;
 	vmm->provides = has_userfaultfd(vm->info.pid);
 	vmm->generation = vm->generation;
-	vmm->look_ns = now_ns + host_spread_ns(vm, LOOK_NS);
+	vmm->look_ns = now + host_spread_ns(vm, LOOK_NS);
+	return vmm->provides;
 }
 
 /* ---- a transfer that may not return --------------------------------------------------------- */
@@ -194,7 +198,7 @@ static ssize_t move(struct host_vm *vm, bool write, const struct iovec *local, s
 		    const struct iovec *remote, size_t remote_count)
 {
 	/* Nothing overtakes what was left behind, even once the VMM has no userfaultfd any more. */
-	if (vm->vmm.provides || vm->vmm.waiting)
+	if (provides(vm) || vm->vmm.waiting)
 		return move_patiently(vm, write, local, local_count, remote, remote_count);
 	return transfer_now(vm->info.pid, write, local, local_count, remote, remote_count);
 }

@@ -20,14 +20,12 @@ struct transfer;
 
 /* What is known of a VM's VMM. */
 struct vmm {
-	bool provides;		  /* has a userfaultfd, or it cannot be told */
+	bool provides;		  /* has a userfaultfd, or it cannot be told, as of the last look */
 	uint64_t generation;	  /* of the memslots when that was looked at */
 	uint64_t look_ns;	  /* when it is looked at again; CLOCK_MONOTONIC */
 	struct transfer *waiting; /* was left behind; NULL: none */
 };
 
-/* Looks whether it has a userfaultfd, if the memslots have changed or after a minute. */
-void vmm_refresh(struct host_vm *vm, uint64_t now_ns);
 /* Leaves behind what waits. */
 void vmm_deinit(struct vmm *vmm);
 
