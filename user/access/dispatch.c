@@ -22,8 +22,10 @@
  * which also finds a VM whose message was lost (the socket's buffer was full).
  */
 #define RETRY_NS (50ULL * 1000 * 1000)
-#define FULL_SCAN_NS (30ULL * 1000 * 1000 * 1000)
 #define NS_PER_S (1000ULL * 1000 * 1000)
+#define FULL_SCAN_NS (120 * NS_PER_S)
+/* Where nobody tells of new ones. */
+#define BLIND_SCAN_NS (30 * NS_PER_S)
 
 /* More than the ring buffer holds. Guests can push as fast as it is emptied, so it is left then. */
 enum { RECORDS_PER_DISPATCH = 4096, READY_MAX = 16 };
@@ -110,7 +112,7 @@ int dispatch_init(struct ka_host *host)
 	if (host->uevent_fd < 0) {
 		host_feature(host, "uevents", KA_FEATURE_FALLBACK,
 			     "no uevents (%s): new VMs are found within %llu s",
-			     strerror(-host->uevent_fd), FULL_SCAN_NS / NS_PER_S);
+			     strerror(-host->uevent_fd), BLIND_SCAN_NS / NS_PER_S);
 		host->uevent_fd = -1;
 	} else {
 		host_feature(host, "uevents", KA_FEATURE_ON,
@@ -204,7 +206,8 @@ static pid_t process_of(const struct ka_host *host, int pidfd)
 
 static int dispatch_timer(struct ka_host *host)
 {
-	bool full = host->rescan_ns >= FULL_SCAN_NS;
+	const uint64_t most_ns = host->uevent_fd < 0 ? BLIND_SCAN_NS : FULL_SCAN_NS;
+	bool full = host->rescan_ns >= most_ns;
 	uint64_t expirations;
 	int err;
 
@@ -212,8 +215,8 @@ static int dispatch_timer(struct ka_host *host)
 		return 0;
 	host->young_all |= full;
 	host->rescan_ns = host->rescan_ns < RETRY_NS ? RETRY_NS : host->rescan_ns * 2;
-	if (host->rescan_ns > FULL_SCAN_NS)
-		host->rescan_ns = FULL_SCAN_NS;
+	if (host->rescan_ns > most_ns)
+		host->rescan_ns = most_ns;
 	arm(host);
 	err = scan_young(host);
 	if (full) {
