@@ -75,6 +75,12 @@
 #define guest_text_is_tracked tested_guest_text_is_tracked
 #define guest_text_hot tested_guest_text_hot
 #define guest_text_written tested_guest_text_written
+#define guest_text_part tested_guest_text_part
+#define guest_seal tested_guest_seal
+#define guest_unseal tested_guest_unseal
+#define guest_may_rest tested_guest_may_rest
+#define guest_rest tested_guest_rest
+#define guest_settle tested_guest_settle
 #define guest_track tested_guest_track
 #define guest_audit tested_guest_audit
 #define guest_audits_drop tested_guest_audits_drop
@@ -124,6 +130,9 @@ static int fake_symbol_read(struct ka_vm *vm, const struct ka_kernel *kernel, co
 static int fake_syscall_table_find(struct ka_vm *vm, const struct ka_kernel *kernel,
 				   enum ka_syscall_table_kind kind,
 				   struct ka_syscall_table *ret_table);
+static int fake_seal(struct ka_vm *vm, const struct ka_seal_vcpu *vcpus, size_t vcpu_count,
+		     const struct ka_piece *pieces, size_t piece_count);
+static void fake_unseal(struct ka_vm *vm);
 static const struct ka_vm_info *fake_vm_info(const struct ka_vm *vm);
 static void fake_close(struct ka_vm *vm);
 static int fake_track_begin(struct ka_vm *vm);
@@ -149,6 +158,9 @@ static int fake_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max
 #define ka_symbol_read(vm, kernel, name, buf, len) fake_symbol_read(vm, kernel, name, buf, len)
 #define ka_syscall_table_find(vm, kernel, kind, table)                                             \
 	fake_syscall_table_find(vm, kernel, kind, table)
+#define ka_seal(vm, vcpus, vcpu_count, pieces, piece_count)                                        \
+	fake_seal(vm, vcpus, vcpu_count, pieces, piece_count)
+#define ka_unseal(vm) fake_unseal(vm)
 #define ka_vm_info(vm) fake_vm_info(vm)
 #define ka_close(vm) fake_close(vm)
 #define ka_track_begin(vm) fake_track_begin(vm)
@@ -167,6 +179,7 @@ static int fake_tracked(struct ka_vm *vm, struct ka_tracked *tracked, size_t max
 #include "monitor/guest_record.c"
 #include "monitor/guest_registers.c"
 #include "monitor/guest_scan.c"
+#include "monitor/guest_seal.c"
 #include "monitor/guest_text.c"
 #include "monitor/guest_text_take.c"
 #include "monitor/guest_track.c"
@@ -306,6 +319,96 @@ static int fake_readv(struct ka_vm *vm, struct ka_piece *pieces, size_t count)
 		}
 	}
 	return 0;
+}
+
+/* ---- seals --------------------------------------------------------------------------------- */
+
+enum { SEALED_MAX = 64 };
+
+struct sealed_piece {
+	struct ka_piece piece;
+	int vcpu; /* whose page tables; -1: others */
+	uint8_t bytes[PAGE];
+};
+
+/* As the library's: what was seen, and whether it is so still. */
+static struct {
+	bool works; /* in this test */
+	bool is;
+	unsigned int intact; /* looks at it that said so */
+	struct ka_registers registers[VCPUS];
+	struct ka_paging others[SEALED_MAX];
+	struct sealed_piece piece[SEALED_MAX];
+	size_t vcpus, pieces;
+} sealed;
+
+static void fake_unseal(struct ka_vm *vm)
+{
+	(void)vm;
+	sealed.is = false;
+}
+
+static int fake_seal(struct ka_vm *vm, const struct ka_seal_vcpu *vcpus, size_t vcpu_count,
+		     const struct ka_piece *pieces, size_t piece_count)
+{
+	fake_unseal(vm);
+	if (!sealed.works)
+		return -EOPNOTSUPP;
+	cr_assert_leq(piece_count, SEALED_MAX);
+	for (size_t i = 0; i < vcpu_count; i++)
+		sealed.registers[i] = *vcpus[i].registers;
+	for (size_t i = 0; i < piece_count; i++) {
+		struct sealed_piece *to = &sealed.piece[i];
+
+		if (pieces[i].error)
+			return -EINVAL;
+		cr_assert_leq(pieces[i].len, PAGE - pieces[i].address % PAGE);
+		to->piece = pieces[i];
+		to->vcpu = -1;
+		sealed.others[i] = *pieces[i].paging;
+		for (size_t v = 0; v < vcpu_count; v++)
+			if (vcpus[v].paging == pieces[i].paging)
+				to->vcpu = (int)v;
+		if (pieces[i].buf)
+			memcpy(to->bytes, pieces[i].buf, pieces[i].len);
+	}
+	sealed.vcpus = vcpu_count;
+	sealed.pieces = piece_count;
+	sealed.is = true;
+	return 0;
+}
+
+static bool piece_intact(const struct sealed_piece *piece, size_t i)
+{
+	uint64_t root = piece->vcpu < 0 ? sealed.others[i].root : fake.registers[piece->vcpu].cr3;
+	uint64_t gpa;
+
+	return !walk(root, piece->piece.address, &gpa) && gpa == piece->piece.gpa &&
+	       (!piece->piece.buf || !memcmp(fake.memory + gpa, piece->bytes, piece->piece.len));
+}
+
+static bool vcpu_intact(const struct ka_registers *a, const struct ka_registers *b)
+{
+	return a->vcpu == b->vcpu && a->flags == b->flags && a->cr0 == b->cr0 && a->cr4 == b->cr4 &&
+	       a->efer == b->efer && !memcmp(&a->gdtr, &b->gdtr, sizeof(a->gdtr)) &&
+	       !memcmp(&a->idtr, &b->idtr, sizeof(a->idtr)) && a->lstar == b->lstar &&
+	       a->cstar == b->cstar && a->star == b->star && a->sfmask == b->sfmask &&
+	       a->sysenter_cs == b->sysenter_cs && a->sysenter_esp == b->sysenter_esp &&
+	       a->sysenter_eip == b->sysenter_eip && !memcmp(a->dr, b->dr, sizeof(a->dr)) &&
+	       a->dr7 == b->dr7;
+}
+
+/* What the monitor knows as it comes to look. */
+static enum seal_state seal_asked(void)
+{
+	bool intact = sealed.is && !fake.gone && fake.vcpus == sealed.vcpus;
+
+	for (size_t i = 0; i < sealed.vcpus && intact; i++)
+		intact = vcpu_intact(&fake.registers[i], &sealed.registers[i]);
+	for (size_t i = 0; i < sealed.pieces && intact; i++)
+		intact = piece_intact(&sealed.piece[i], i);
+	sealed.intact += intact;
+	return intact ? SEAL_INTACT : SEAL_BROKEN;
 }
 
 static int fake_translate(struct ka_vm *vm, const struct ka_paging *paging, uint64_t gva,
@@ -715,8 +818,11 @@ static void teardown(void)
 	json_decref(events);
 }
 
-/* Criterion does not count what fails after a test, so the schema is part of each. */
-#define GUEST_TEST(name)                                                                           \
+/*
+ * Criterion does not count what fails after a test, so the schema is part of each. Most tests are made twice: a
+ * monitor with seals finds and tells what one without does.
+ */
+#define WHOLE_TEST(name)                                                                           \
 	static void body_##name(void);                                                             \
 	Test(guest, name)                                                                          \
 	{                                                                                          \
@@ -725,12 +831,29 @@ static void teardown(void)
 	}                                                                                          \
 	static void body_##name(void)
 
+#define SEALED_TEST(name)                                                                          \
+	static void body_##name(void);                                                             \
+	Test(guest_sealed, name)                                                                   \
+	{                                                                                          \
+		sealed.works = true;                                                               \
+		body_##name();                                                                     \
+		schema_holds();                                                                    \
+	}                                                                                          \
+	static void body_##name(void)
+
+#define GUEST_TEST(name)                                                                           \
+	SEALED_TEST(name);                                                                         \
+	WHOLE_TEST(name)
+
 TestSuite(guest, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(guest_sealed, .init = setup, .fini = teardown, .timeout = 60);
 
 static void cycles(unsigned int count)
 {
-	for (unsigned int i = 0; i < count; i++)
-		cr_assert_eq(guest_cycle(guest), 0);
+	for (unsigned int i = 0; i < count; i++) {
+		cr_assert_eq(guest_cycle(guest, seal_asked()), 0);
+		guest->looked_ns = clock_real();
+	}
 }
 
 static size_t events_of(const char *type)
@@ -1191,7 +1314,7 @@ GUEST_TEST(what_changes_by_itself_is_no_violation)
 	cr_assert_eq(guest->vcpus[0].coverage[CHECK_GDT].cycles[COVERAGE_STALE], 2);
 }
 
-GUEST_TEST(torn_read_is_decided_by_the_second)
+WHOLE_TEST(torn_read_is_decided_by_the_second)
 {
 	baseline();
 	fake.torn_gpa = P_IDT * PAGE + 16 * 14;
@@ -1656,7 +1779,8 @@ GUEST_TEST(first_looks_leave_the_interval_to_other_guests)
 	violation(1, "text", 0x1044, 0);
 }
 
-GUEST_TEST(text_is_watched_in_the_read_of_the_tables)
+/* Without a seal. */
+WHOLE_TEST(text_is_watched_in_the_read_of_the_tables)
 {
 	unsigned int reads;
 
@@ -1675,6 +1799,112 @@ GUEST_TEST(text_is_watched_in_the_read_of_the_tables)
 	page(P_TEXT)[TEXT_PAGES * PAGE - 1] ^= 1;
 	cycles(1);
 	violation(1, "text", TEXT_PAGES * PAGE - 1, 0);
+}
+
+/* ---- seals --------------------------------------------------------------------------------- */
+
+static uint64_t looks_counted(enum check_id check)
+{
+	const uint64_t *cycles = guest->vcpus[1].coverage[check].cycles;
+	uint64_t sum = 0;
+
+	guest_settle(guest);
+	for (int state = 0; state < COVERAGE_STATES; state++)
+		sum += cycles[state];
+	return sum;
+}
+
+/* With a kernel whose symbols are known there is more to look at: its text. */
+static void sealed_baseline(bool with_text)
+{
+	if (with_text)
+		text_known();
+	baseline();
+	cycles(3);
+	cr_assert(sealed.is);
+	cr_assert(guest->seal.is);
+}
+
+SEALED_TEST(what_is_intact_is_not_read_again)
+{
+	unsigned int reads, whole = 0;
+	uint64_t counted, judged;
+
+	sealed_baseline(false);
+	counted = looks_counted(CHECK_IDT);
+	judged = guest->judged;
+	for (unsigned int i = 0; i < 3 * GUEST_WHOLE_EACH; i++) {
+		uint64_t ok = guest->vcpus[1].coverage[CHECK_IDT].last_ok_ns;
+
+		reads = fake.reads;
+		cycles(1);
+		whole += fake.reads != reads;
+		guest_settle(guest);
+		cr_assert_gt(guest->vcpus[1].coverage[CHECK_IDT].last_ok_ns, ok);
+	}
+	cr_assert_eq(whole, 3, "%u", whole);
+	cr_assert_eq(looks_counted(CHECK_IDT), counted + 3 * GUEST_WHOLE_EACH);
+	cr_assert_eq(guest->judged, judged + 3 * GUEST_WHOLE_EACH);
+	cr_assert(guest_complete(guest));
+}
+
+SEALED_TEST(looks_are_counted_where_they_are_told)
+{
+	uint64_t counted;
+
+	sealed_baseline(false);
+	guest_settle(guest);
+	counted = guest->vcpus[1].coverage[CHECK_GDT].cycles[COVERAGE_OBSERVED];
+	cycles(5);
+	/* A push has the next look be a whole one. */
+	pushed(0, KA_CHANGED_CR0);
+	cr_assert_not(guest->seal.is);
+	cr_assert_eq(guest->vcpus[1].coverage[CHECK_GDT].cycles[COVERAGE_OBSERVED], counted + 5);
+}
+
+SEALED_TEST(a_whole_look_finds_what_has_the_same_hash)
+{
+	sealed_baseline(false);
+	gate_put(P_IDT, 14, gva_other);
+	for (unsigned int i = 0; i < GUEST_WHOLE_EACH; i++) {
+		/* The seal does not tell it. */
+		cr_assert_eq(guest_cycle(guest, SEAL_INTACT), 0);
+		if (events_of("integrity.violation"))
+			break;
+	}
+	violation(1, "idt_gate", 14, 0);
+	/* As long as that is open, nothing is sealed. */
+	cr_assert_not(guest->seal.is);
+	cr_assert_eq(guest_cycle(guest, SEAL_INTACT), 0);
+	cr_assert_not(guest->seal.is);
+}
+
+SEALED_TEST(text_is_looked_at_all_the_same)
+{
+	sealed_baseline(true);
+	page(P_TEXT)[0x1044] ^= 1;
+	cycles(1);
+	violation(1, "text", 0x1044, 0);
+	cr_assert_gt(sealed.intact, 0);
+}
+
+SEALED_TEST(what_keeps_changing_is_sealed_less_and_less)
+{
+	unsigned int tried = 0;
+
+	sealed_baseline(false);
+	for (unsigned int i = 0; i < 200; i++) {
+		uint64_t since = guest->seal.since;
+
+		/* Not judged, but under the seal. */
+		fake.registers[0].cr4 ^= 1 << 7;
+		cycles(1);
+		tried += guest->seal.since != since;
+	}
+	cr_assert_lt(tried, 12, "%u", tried);
+	cr_assert_eq(events_of("integrity.violation"), 0);
+	cycles(2 * 64);
+	cr_assert(guest->seal.is);
 }
 
 GUEST_TEST(symbols_that_the_guest_lies_about_are_told)
@@ -1946,12 +2176,12 @@ GUEST_TEST(gone_is_told)
 {
 	baseline();
 	fake.gone = true;
-	cr_assert_eq(guest_cycle(guest), -EOWNERDEAD);
+	cr_assert_eq(guest_cycle(guest, seal_asked()), -EOWNERDEAD);
 	report_gone(guest, "exited");
 	cr_assert_eq(events_of("vm.gone"), 1);
 }
 
-GUEST_TEST(quiet_cycles_read_once_and_tell_nothing)
+WHOLE_TEST(quiet_cycles_read_once_and_tell_nothing)
 {
 	unsigned int reads;
 	size_t before;

@@ -126,7 +126,7 @@ static const char *waiting_reason(const struct guest *guest)
 static int cycle(struct look *look)
 {
 	static const struct timespec pause = {.tv_nsec = (long)CYCLE_MS * NS_PER_MS};
-	int err = guest_cycle(look->guest);
+	int err = guest_cycle(look->guest, SEAL_UNKNOWN);
 
 	if (err)
 		return cli_fail_errno(look->cli, err, "%s", look->guest->info.name);

@@ -151,11 +151,14 @@ uint64_t register_difference(const struct register_values *expected,
 	return expected->value[id] & ~observed & guards(id);
 }
 
+bool registers_run_vms(const struct ka_registers *registers)
+{
+	return registers->cr4 & CR4_VMXE || registers->efer & EFER_SVME;
+}
+
 bool registers_own_msrs(const struct ka_registers *registers)
 {
-	bool runs_vms = registers->cr4 & CR4_VMXE || registers->efer & EFER_SVME;
-
-	return !runs_vms || registers->cpl == CPL_USER;
+	return !registers_run_vms(registers) || registers->cpl == CPL_USER;
 }
 
 static bool in_old_trampoline(const struct ka_kernel *kernel, uint64_t lstar)

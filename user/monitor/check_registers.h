@@ -43,6 +43,8 @@ uint64_t register_value(const struct ka_registers *registers, enum register_id i
 uint64_t register_difference(const struct register_values *expected,
 			     const struct ka_registers *registers, enum register_id id);
 
+/* Does the guest run VMs of its own, or is it ready to? */
+bool registers_run_vms(const struct ka_registers *registers);
 /*
  * Are these the MSRs of the guest's own kernel? One that runs VMs of its own on an Intel CPU lends
  * them to those until it returns to its user mode.

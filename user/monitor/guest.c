@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LATE_KERNEL_CYCLES = 30, PREFETCHED_VCPUS = 4 };
+enum { PREFETCHED_VCPUS = 4 };
 /* From a reboot's last instructions in paging mode to the reset itself, on an emulated host too. */
 #define HELD_NS (300 * 1000 * 1000ull)
 /* From a kexec's empty tables to those that tell the next kernel. */
@@ -77,8 +77,13 @@ static void prefetch_vcpu(const struct guest_vcpu *vcpu, enum guest_ahead ahead)
 	prefetch(vcpu->idt_expected.bytes, vcpu->idt_expected.len);
 }
 
-void guest_prefetch(const struct guest *guest, enum guest_ahead ahead)
+void guest_prefetch(const struct guest *guest, enum guest_ahead ahead, bool rests)
 {
+	if (rests) {
+		if (ahead == AHEAD_GUEST)
+			prefetch(guest, offsetof(struct guest, vcpus));
+		return;
+	}
 	if (ahead == AHEAD_GUEST) {
 		prefetch(guest, offsetof(struct guest, text.start));
 		return;
@@ -103,6 +108,7 @@ void guest_configure(struct guest *guest)
 	const struct policy before = guest->policy;
 	bool audits_same;
 
+	guest_unseal(guest);
 	policy_find(guest->watch->config, &guest->info, &guest->policy);
 	guest->next_ns = 0;
 	audits_same = !memcmp(before.off + VCPU_CHECKS, guest->policy.off + VCPU_CHECKS,
@@ -202,7 +208,8 @@ static bool first_vcpu_moved(const struct guest *guest)
 /* Symbols are found only now: the baseline that was made without them is made again. */
 static bool kernel_found_late(struct guest *guest)
 {
-	if (guest->kernel.symbols || guest->findings.count || guest->cycles % LATE_KERNEL_CYCLES)
+	if (guest->kernel.symbols || guest->findings.count ||
+	    !guest_whole_is_due(guest, guest->cycles))
 		return false;
 	/* What has changed by then belongs to the old baseline. */
 	return guest_kernel_found(guest) && !guest_scan(guest) && !guest_differs(guest);
@@ -315,16 +322,56 @@ static int watch_cycle(struct guest *guest)
 	return 0;
 }
 
-int guest_cycle(struct guest *guest)
+/* What is looked at apart from what a scan reads. */
+static void cycle_end(struct guest *guest, uint64_t begin)
 {
-	uint64_t begin = clock_mono();
+	guest_audit(guest);
+	guest_track(guest);
+	guest_text_soon(guest);
+	guest->complete = guest_complete(guest);
+	guest->blind = guest_blind(guest);
+	guest->cycle_us = (clock_mono() - begin) / NS_PER_US;
+	report_coverage(guest);
+}
+
+/* Nothing that a scan would read has changed. */
+static void cycle_at_rest(struct guest *guest)
+{
+	const struct ka_text *text = guest->text.text;
+	uint64_t begin;
+
+	guest_rest(guest);
+	guest->cycle_us = 0;
+	/* There is nothing but what the seal holds. */
+	if (!guest->kernel.symbols && !guest->watch->realtime)
+		return;
+	begin = clock_mono();
+	guest_settle(guest);
+	guest_text_first(guest);
+	if (guest->text.text != text || guest->text.taking.bytes)
+		guest_unseal(guest);
+	cycle_end(guest, begin);
+}
+
+int guest_cycle(struct guest *guest, enum seal_state seal)
+{
+	uint64_t begin, begin_real, judged = guest->judged;
 	int r;
 
+	if (seal == SEAL_INTACT && guest_may_rest(guest)) {
+		cycle_at_rest(guest);
+		return 0;
+	}
+	begin = clock_mono();
+	begin_real = clock_real();
+	guest_settle(guest);
+	guest->seal.rested = false;
 	guest->check_now = false;
 	guest->soon_ns = 0;
 	guest->cycles++;
 	r = guest_scan_registers(guest);
 	if (r < 0) {
+		guest_unseal(guest);
 		stale_all(guest, scan_reason(r));
 		guest->complete = guest_complete(guest);
 		guest->blind = guest_blind(guest);
@@ -347,13 +394,11 @@ int guest_cycle(struct guest *guest)
 	} else {
 		guest_record(guest);
 	}
-	guest_audit(guest);
-	guest_track(guest);
-	guest_text_soon(guest);
-	guest->complete = guest_complete(guest);
-	guest->blind = guest_blind(guest);
-	guest->cycle_us = (clock_mono() - begin) / NS_PER_US;
-	report_coverage(guest);
+	if (guest->judged == judged)
+		guest_unseal(guest);
+	else
+		guest_seal(guest, seal, begin_real);
+	cycle_end(guest, begin);
 	return r == -EOWNERDEAD ? r : 0;
 }
 
@@ -419,6 +464,7 @@ void guest_push(struct guest *guest, const struct ka_registers *registers, uint3
 			vcpu = &guest->vcpus[i];
 	if (!vcpu || guest->phase != GUEST_WATCHED || registers->time_ns < guest->recorded_mono_ns)
 		return;
+	guest_unseal(guest);
 	vcpu->registers = *registers;
 	vcpu->paging = ka_paging(registers);
 	note_power(guest, vcpu);

@@ -225,11 +225,22 @@ struct guest_audits {
 	bool code_known, code_written; /* written: since the last look */
 };
 
+/* What the next looks are spared as long as nothing changes. */
+struct guest_seal {
+	bool is;	    /* there is one */
+	bool rested;	    /* the last look found it intact */
+	unsigned int looks; /* that found it intact and are not settled */
+	unsigned int wait;  /* cycles without one after one that did not last */
+	uint64_t since, next; /* cycles: when it was made, and not before when again */
+	uint64_t whole_ns;    /* when the last whole look began; CLOCK_REALTIME */
+};
+
 /* What each cycle of a quiet guest needs comes first: see guest_prefetch(). */
 struct guest {
 	const struct watch *watch;
 	struct ka_vm *vm;
 	uint64_t next_ns; /* not before that again, where its policy has a longer interval */
+	struct guest_seal seal;
 	enum guest_phase phase;
 	bool reset_seen; /* its first vCPU left paging: another boot will come */
 	bool going_down; /* the kernel has emptied its IDTR, as it does before a reboot or kexec */
@@ -246,12 +257,14 @@ struct guest {
 	/* When it was last looked at, and when every check was seen; CLOCK_REALTIME, 0: never. */
 	uint64_t looked_ns, complete_ns;
 	uint64_t changes_lost; /* pushes lost since the last cycle */
+	bool changes_missed;   /* some before the last whole look were, or could not be judged */
 	const char *untracked; /* why nothing is tracked, as it was settled last; NULL: it was not */
 	struct guest_vcpu *vcpus;
 	size_t vcpu_count;
 	struct ka_registers *registers;
 	size_t registers_max;
 	struct reader reader;
+	size_t scanned; /* of its pieces are those of the last scan, apart from text; 0: not of all */
 	struct finding_table findings;
 	struct fold_table folds;
 	size_t range_count;
@@ -313,10 +326,18 @@ void guest_configure(struct guest *guest);
 
 /* How many turns before its own: what is pointed at must be there first. */
 enum guest_ahead { AHEAD_BYTES = 1, AHEAD_VCPUS, AHEAD_GUEST };
-/* Has the CPU fetch what the next cycle needs: of many guests, none is in a cache any more. */
-void guest_prefetch(const struct guest *guest, enum guest_ahead ahead);
-/* One look at everything. -EOWNERDEAD: the VM is gone. Other failures are states of checks. */
-int guest_cycle(struct guest *guest);
+/*
+ * Has the CPU fetch what the next cycle needs: of many guests, none is in a cache any more. `rests`: its
+ * seal is intact.
+ */
+void guest_prefetch(const struct guest *guest, enum guest_ahead ahead, bool rests);
+/* What is known of its seal at this moment, if it has one. */
+enum seal_state { SEAL_UNKNOWN, SEAL_INTACT, SEAL_BROKEN };
+/*
+ * One look: at everything, or with a seal that is intact at what that does not hold. -EOWNERDEAD: the
+ * VM is gone. Other failures are states of checks.
+ */
+int guest_cycle(struct guest *guest, enum seal_state seal);
 /* A pushed change of registers. Sets check_now if a cycle should follow at once. */
 void guest_push(struct guest *guest, const struct ka_registers *registers, uint32_t changed);
 
@@ -373,6 +394,27 @@ bool guest_registers_differ(const struct guest *guest, const struct guest_vcpu *
 /* Is there something to judge in what was pushed? */
 bool guest_registers_pushed(const struct guest_vcpu *vcpu, uint32_t changed);
 
+/* guest_seal.c: what need not be looked at again. */
+/* After a look that judged, which began at this CLOCK_REALTIME: seals what it saw, if all is in order. */
+void guest_seal(struct guest *guest, enum seal_state seal, uint64_t begin_real_ns);
+/* Something is to be found out, or has changed: the next look is a whole one. */
+void guest_unseal(struct guest *guest);
+/* Will a look at what no seal holds do? Looks at the text. */
+bool guest_may_rest(struct guest *guest);
+/*
+ * Of so many looks one is whole, whatever a seal says: a change could by chance have the hash of what it
+ * replaced. Not those of all guests at once.
+ */
+enum { GUEST_WHOLE_EACH = 60 };
+static inline bool guest_whole_is_due(const struct guest *guest, uint64_t cycle)
+{
+	return (cycle + guest->info.key) % GUEST_WHOLE_EACH == 0;
+}
+/* The look that found the seal intact. */
+void guest_rest(struct guest *guest);
+/* Counts those looks among the others of each check: before somebody reads them. */
+void guest_settle(struct guest *guest);
+
 /* guest_track.c: tracks what should be, now. */
 void guest_track(struct guest *guest);
 
@@ -422,6 +464,8 @@ static inline bool guest_text_is_known(const struct guest *guest)
 }
 /* Is it not seen as often as it should be? Then one more part, outside of the scan. */
 bool guest_text_behind(const struct guest *guest);
+/* The part that is due in this cycle, outside of the scan. */
+int guest_text_part(struct guest *guest);
 int guest_text_more(struct guest *guest);
 /* Its parts that hold these bytes, at a link-time address, are to be looked at once they settled. */
 void guest_text_wrote(struct guest *guest, uint64_t address, uint32_t len);

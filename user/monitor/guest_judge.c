@@ -28,6 +28,7 @@ void look_report(struct look *look, const struct guest_vcpu *vcpu, struct differ
 
 	if (guest->policy.off[difference->object.check])
 		return;
+	guest_unseal(guest);
 	look->reported++;
 	if (fold_lives(&guest->folds, &difference->object, look->mono_ns))
 		return;
@@ -549,6 +550,7 @@ static void cover_wp(struct look *look, struct guest_vcpu *vcpu)
 		state = COVERAGE_OBSERVED;
 		reason = NULL;
 	}
+	look->guest->changes_missed |= look->guest->changes_lost || vcpu->push_missed;
 	vcpu->push_missed = false;
 	look_done(look, vcpu, CHECK_CR0_WP, state, reason);
 }
@@ -633,6 +635,7 @@ void guest_judge(struct guest *guest)
 	unsigned int table_differences = 0, text_differences = 0;
 	int table_error = 0;
 
+	guest->changes_missed = false;
 	finding_round(&guest->findings);
 	look_spare_written(&look);
 	for (size_t i = 0; i < guest->vcpu_count; i++) {

@@ -340,7 +340,6 @@ bool guest_kernel_found(struct guest *guest)
 	struct ka_symbols *fresh = NULL;
 	struct ka_kernel kernel;
 	bool found = !kernel_search(guest, &kernel, &fresh);
-
 	/* Read again when the baseline is made. */
 	ka_symbols_free(fresh);
 	return found;
@@ -891,6 +890,7 @@ void guest_record_vcpu(struct guest *guest, struct guest_vcpu *vcpu)
 
 void guest_wait_for_boot(struct guest *guest)
 {
+	guest_unseal(guest);
 	/* What was written to the kernel that ends now. */
 	guest_tell_writes(guest, UINT64_MAX);
 	fold_table_deinit(&guest->folds);

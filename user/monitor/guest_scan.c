@@ -222,6 +222,7 @@ static void add_all(struct guest *guest)
 		if (guest->table[t].known)
 			reader_add(&guest->reader, &guest->table[t].observed, &guest->kernel.paging,
 				   true);
+	guest->scanned = guest->reader.count;
 	guest_text_add(guest);
 }
 
@@ -310,6 +311,7 @@ int guest_scan(struct guest *guest)
 	collect_all(guest);
 	if (!add_rest(guest))
 		return 0;
+	guest->scanned = 0;
 	r = reader_run(&guest->reader, guest->vm);
 	if (!r)
 		collect_rest(guest);

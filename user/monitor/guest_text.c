@@ -226,13 +226,13 @@ void guest_first_look_took(const struct watch *watch, uint64_t ns)
 }
 
 /* Outside of the scan. */
-static int look_and_judge(struct guest *guest, uint64_t from)
+static int look_and_judge(struct guest *guest, uint64_t from, bool by_write)
 {
 	struct guest_text *text = &guest->text;
 	int r;
 
 	text->piece = 0;
-	text->by_write = false;
+	text->by_write = by_write;
 	text_aim(text, from);
 	r = part_look(guest, text);
 	if (!r && text->count && guest_text_unsettled(guest)) {
@@ -265,7 +265,7 @@ void guest_text_first(struct guest *guest)
 	       guest_first_looks_allowed(guest->watch, now)) {
 		uint64_t begin = now;
 
-		r = look_and_judge(guest, text->first);
+		r = look_and_judge(guest, text->first, false);
 		if (!r)
 			text->first = text->to;
 		now = clock_mono();
@@ -287,7 +287,8 @@ int guest_text_more(struct guest *guest)
 {
 	struct guest_text *text = &guest->text;
 
-	return look_and_judge(guest, part_start(text, text_pass_next(&text->pass, clock_mono())));
+	return look_and_judge(guest, part_start(text, text_pass_next(&text->pass, clock_mono())),
+			      false);
 }
 
 /* The n-th thing that wants to be looked at again: an open finding, or a young breakpoint. */
@@ -357,6 +358,16 @@ static uint64_t part_next(struct guest *guest)
 	if (count && part_again(guest, guest->cycles / 2 % count, &from))
 		return from;
 	return part_start(text, text_pass_next(&text->pass, clock_mono()));
+}
+
+int guest_text_part(struct guest *guest)
+{
+	uint64_t from;
+
+	if (!guest->text.text || guest_text_unsettled(guest))
+		return 0;
+	from = part_next(guest);
+	return look_and_judge(guest, from, guest->text.by_write);
 }
 
 void guest_text_add(struct guest *guest)

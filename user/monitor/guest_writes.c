@@ -130,6 +130,7 @@ void guest_write(struct guest *guest, const struct ka_write *write)
 	bool shared_done = false;
 	struct target target;
 
+	guest_unseal(guest);
 	if (guest->phase != GUEST_WATCHED || guest->reset_seen)
 		return;
 	if (write->cookie == CHECK_TEXT)

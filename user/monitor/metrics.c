@@ -19,6 +19,7 @@ void metrics_look(struct metrics *metrics, struct guest *guest)
 
 	metrics->looks++;
 	metrics->looks_us += guest->cycle_us;
+	metrics->sealed += guest->seal.rested;
 	while (i < METRICS_BUCKETS && guest->cycle_us > bucket_us[i])
 		i++;
 	if (i < METRICS_BUCKETS)
@@ -88,6 +89,9 @@ static void render_cycles(const struct metrics *metrics, const struct health *he
 	       health->cycles_missed);
 	single(out, "kvmbpf_cycle_pushed_total", "counter",
 	       "Looks besides, because of what KVM's exits or writes told.", health->cycles_pushed);
+	single(out, "kvmbpf_cycle_sealed_total", "counter",
+	       "Looks that found tables and registers as the last whole look saw them.",
+	       metrics->sealed);
 	head(out, duration, "histogram", "One look at one VM: all of its checks are read together.");
 	for (size_t i = 0; i < METRICS_BUCKETS; i++) {
 		below += metrics->bucket[i];

@@ -14,6 +14,7 @@ struct metrics {
 	uint64_t events[SEVERITY_CRITICAL + 1];
 	uint64_t bucket[METRICS_BUCKETS]; /* looks that took up to as long, and no bucket before */
 	uint64_t looks, looks_us;
+	uint64_t sealed; /* looks that found the seal intact */
 };
 
 /* A look at a guest has ended. */

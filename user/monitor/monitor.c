@@ -92,7 +92,8 @@ struct monitor {
 	const struct ka_symbols **symbols;
 	struct schedule schedule;
 	struct guest **guests;
-	struct ka_vm **vms; /* of a turn */
+	struct ka_vm **vms; /* of a turn, and whether their seals are intact */
+	bool *intact;
 	size_t count;
 	struct pending *pending;
 	size_t pending_count, pending_max;
@@ -140,9 +141,17 @@ static struct health_view health_view(struct monitor *monitor)
 				     .outputs = monitor->outputs };
 }
 
+/* With what each check has seen until now. */
+static struct health_view settled_view(struct monitor *monitor)
+{
+	for (size_t i = 0; i < monitor->count; i++)
+		guest_settle(monitor->guests[i]);
+	return health_view(monitor);
+}
+
 static void tell_health(struct monitor *monitor, const char *state)
 {
-	struct health_view view = health_view(monitor);
+	struct health_view view = settled_view(monitor);
 
 	health_tell(&monitor->health, &view, state);
 }
@@ -216,9 +225,9 @@ static void soon_set(struct monitor *monitor, uint64_t ns)
 }
 
 /* One look; the guest may be gone afterwards. False: it is. */
-static bool look(struct monitor *monitor, struct guest *guest)
+static bool look(struct monitor *monitor, struct guest *guest, enum seal_state seal)
 {
-	if (guest_cycle(guest) == -EOWNERDEAD) {
+	if (guest_cycle(guest, seal) == -EOWNERDEAD) {
 		guest_remove(monitor, guest, "exited");
 		return false;
 	}
@@ -239,7 +248,7 @@ static bool all_seen_once(const struct monitor *monitor)
 	return monitor->count;
 }
 
-/* The registers of all guests that are still to be looked at. */
+/* The registers of all guests that are still to be looked at, and which of them are as they were. */
 static void turn_pull(struct monitor *monitor, const struct turn *turn)
 {
 	int r;
@@ -249,30 +258,34 @@ static void turn_pull(struct monitor *monitor, const struct turn *turn)
 	r = ka_registers_pull(monitor->host, monitor->vms, turn->left);
 	if (r < 0)
 		log_debug("registers of %zu VMs: %s", turn->left, strerror(-r));
+	ka_seals_check(monitor->host, monitor->vms, turn->left, monitor->intact);
 }
 
-static void turn_prefetch(const struct turn *turn)
+static void turn_prefetch(const struct monitor *monitor, const struct turn *turn)
 {
 	for (unsigned int ahead = AHEAD_BYTES; ahead <= AHEAD_GUEST && ahead <= turn->left; ahead++)
-		guest_prefetch(turn->guests[turn->left - ahead], ahead);
+		guest_prefetch(turn->guests[turn->left - ahead], ahead,
+			       monitor->intact[turn->left - ahead]);
 }
 
 /* A guest that takes long makes neither the pushes wait nor the registers of the others old. */
 static void turn_run(struct monitor *monitor, struct turn *turn)
 {
 	uint64_t interval = monitor->watch.interval_ns, now = clock_mono(), behind;
+	enum seal_state seal;
 	struct guest *guest;
 
 	turn_pull(monitor, turn);
 	while ((guest = schedule_guest(turn))) {
-		turn_prefetch(turn);
+		seal = monitor->intact[turn->left] ? SEAL_INTACT : SEAL_BROKEN;
+		turn_prefetch(monitor, turn);
 		if (guest->next_ns > turn->due_ns)
 			continue;
 		guest->next_ns = turn->due_ns + guest_interval_ns(guest) - interval / 2;
 		behind = now > turn->due_ns ? now - turn->due_ns : 0;
 		monitor->health.cycles_late += behind > interval / 10;
 		monitor->health.cycles_missed += behind / interval;
-		monitor->health.cycles_done += look(monitor, guest);
+		monitor->health.cycles_done += look(monitor, guest, seal);
 		now = clock_mono();
 		watchdog_feed(monitor, now);
 		if (now - monitor->dispatched_ns < dispatch_ns)
@@ -321,12 +334,15 @@ static int guests_reserve(struct monitor *monitor)
 {
 	struct guest **guests;
 	struct ka_vm **vms;
+	bool *intact;
 
 	guests = reallocarray(monitor->guests, monitor->count + 1, sizeof(*guests));
 	monitor->guests = guests ? guests : monitor->guests;
 	vms = reallocarray(monitor->vms, monitor->count + 1, sizeof(*vms));
 	monitor->vms = vms ? vms : monitor->vms;
-	return guests && vms ? 0 : -ENOMEM;
+	intact = reallocarray(monitor->intact, monitor->count + 1, sizeof(*intact));
+	monitor->intact = intact ? intact : monitor->intact;
+	return guests && vms && intact ? 0 : -ENOMEM;
 }
 
 static int guest_add(struct monitor *monitor, struct guest *guest)
@@ -342,7 +358,7 @@ static int guest_add(struct monitor *monitor, struct guest *guest)
 	monitor->guests[monitor->count++] = guest;
 	share_budget(monitor);
 	/* Its first cycle waits for nothing. */
-	monitor->health.cycles_done += look(monitor, guest);
+	monitor->health.cycles_done += look(monitor, guest, SEAL_UNKNOWN);
 	return 0;
 }
 
@@ -555,7 +571,7 @@ static void look_again(struct monitor *monitor)
 	for (size_t i = monitor->count; i-- > 0;) {
 		if (!monitor->guests[i]->check_now)
 			continue;
-		monitor->health.cycles_pushed += look(monitor, monitor->guests[i]);
+		monitor->health.cycles_pushed += look(monitor, monitor->guests[i], SEAL_UNKNOWN);
 		watchdog_feed(monitor, clock_mono());
 	}
 }
@@ -625,7 +641,7 @@ static int on_soon_timer(sd_event_source *source, uint64_t usec, void *ctx)
 			soon_set(monitor, guest->soon_ns);
 			continue;
 		}
-		monitor->health.cycles_done += look(monitor, guest);
+		monitor->health.cycles_done += look(monitor, guest, SEAL_UNKNOWN);
 		watchdog_feed(monitor, clock_mono());
 	}
 	dispatch(monitor);
@@ -792,7 +808,7 @@ static int on_reopen(sd_event_source *source, const struct signalfd_siginfo *inf
 static int on_dump(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
 {
 	struct monitor *monitor = ctx;
-	struct health_view view = health_view(monitor);
+	struct health_view view = settled_view(monitor);
 
 	(void)source, (void)info;
 	status_log(&monitor->health, &view);
@@ -1024,7 +1040,7 @@ static enum monitor_exit events_start(struct monitor *monitor)
 
 static struct health_view published_view(void *ctx)
 {
-	return health_view(ctx);
+	return settled_view(ctx);
 }
 
 static enum monitor_exit publish_start(struct monitor *monitor)
@@ -1121,6 +1137,7 @@ static void monitor_deinit(struct monitor *monitor)
 		guest_free(monitor->guests[i]);
 	free(monitor->guests);
 	free(monitor->vms);
+	free(monitor->intact);
 	actions_free(monitor->actions);
 	schedule_deinit(&monitor->schedule);
 	free(monitor->pending);
