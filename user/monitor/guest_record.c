@@ -339,7 +339,12 @@ bool guest_kernel_found(struct guest *guest)
 {
 	struct ka_symbols *fresh = NULL;
 	struct ka_kernel kernel;
-	bool found = !kernel_search(guest, &kernel, &fresh);
+	bool found;
+
+	/* There is nothing to find it by. */
+	if (!guest->watch->symbols_count && !guest->own_symbols && !search_is_due(guest))
+		return false;
+	found = !kernel_search(guest, &kernel, &fresh);
 	/* Read again when the baseline is made. */
 	ka_symbols_free(fresh);
 	return found;
