@@ -11,7 +11,7 @@
 
 struct guest;
 
-enum { SCHEDULE_TURNS = 16, SCHEDULE_TURN_GUESTS = 128 };
+enum { SCHEDULE_TURNS = 16, SCHEDULE_TURN_GUESTS = 256 };
 
 /* Guests that are looked at together, once an interval. */
 struct turn {
