@@ -28,9 +28,13 @@ static uint8_t part_room[PART_BYTES + 2 * KA_TEXT_MARGIN];
 static int text_read(void *ctx, uint64_t address, void *buf, size_t len)
 {
 	struct guest *guest = ctx;
+	struct ka_piece piece = { .paging = &guest->kernel.paging,
+				  .address = address + guest->kernel.slide,
+				  .buf = buf,
+				  .len = (uint32_t)len };
+	int r = ka_readv(guest->vm, &piece, 1);
 
-	return ka_gva_read(guest->vm, &guest->kernel.paging, address + guest->kernel.slide, buf,
-			   len);
+	return r < 0 ? r : piece.error;
 }
 
 void guest_text_drop(struct guest *guest)
