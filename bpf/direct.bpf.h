@@ -45,7 +45,6 @@ static __always_inline bool is_memory(__u64 physical)
 static __always_inline void walk(__u64 map, __u64 pgd, __u64 hva, struct host_walk *ret_walk)
 {
 	__u64 table = pgd, entry, size, at;
-
 	bool is_page;
 
 	*ret_walk = (struct host_walk){};

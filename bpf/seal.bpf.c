@@ -69,7 +69,7 @@ struct {
 	__type(value, struct found);
 } founds SEC(".maps");
 
-/* The secret of this run: who does not know it cannot make other bytes that have the same hash. */
+/* The secret of this run: who does not know it makes other bytes that have the same hash by chance only. */
 const volatile __u64 hash_key[KVMBPF_HASH_WORDS];
 
 /* What is hashed; calls do not overlap. */
@@ -172,10 +172,14 @@ static __always_inline bool stands(const struct kvmbpf_seal *seal, struct kvm *k
 static __always_inline bool seal_intact(const struct kvmbpf_seal *seal, struct found *found)
 {
 	struct kvm *kvm = (struct kvm *)seal->kvm;
-	struct mm_struct *mm = KERNEL_READ(kvm, mm);
 	struct looked looked = { .first = seal->first };
+	struct mm_struct *mm;
 	__u64 seq, seq_after;
 
+	/* First, as what lies where a VM was points anywhere. */
+	if (!is_vm(kvm, seal->clock_offset))
+		return false;
+	mm = KERNEL_READ(kvm, mm);
 	if (!stands(seal, kvm, mm, &seq))
 		return false;
 	looked.pgd = (__u64)KERNEL_READ(mm, pgd);

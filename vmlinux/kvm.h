@@ -86,7 +86,6 @@ struct file {
 	void *private_data;
 } CORE;
 
-
 typedef struct {
 	int counter;
 } atomic_t;

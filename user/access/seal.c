@@ -72,8 +72,11 @@ void seals_init(struct ka_host *host)
 	struct seals *seals;
 	int err;
 
-	if (!host->direct)
+	if (!host->direct) {
+		host_feature(host, "seals", KA_FEATURE_FALLBACK,
+			     "need direct_memory: each look reads all");
 		return;
+	}
 	seals = calloc(1, sizeof(*seals));
 	err = seals ? seals_load(seals, host->direct) : -ENOMEM;
 	if (err) {
@@ -363,6 +366,7 @@ static bool roots_follow(struct ka_vm *vm, struct seal *seal, size_t vcpu, uint6
 {
 	struct kvmbpf_seal_part *parts =
 		&vm->host->seals->parts[seal->first + vcpu * seal->root_count];
+	uint64_t hva[ROOTS_MAX], left;
 	struct ka_registers registers;
 	struct ka_paging paging;
 
@@ -373,14 +377,15 @@ static bool roots_follow(struct ka_vm *vm, struct seal *seal, size_t vcpu, uint6
 		struct kvmbpf_paging_state state = paging_state(&paging);
 		const struct ka_memslot *slot;
 		struct kvmbpf_walk start;
-		uint64_t hva, left;
 
 		if (kvmbpf_walk_begin(&state, seal->root_gva[i], &start) < 0 ||
-		    memory_hva(vm->vm, start.step[0].gpa, &hva, &left, &slot) ||
+		    memory_hva(vm->vm, start.step[0].gpa, &hva[i], &left, &slot) ||
 		    left < parts[i].len)
 			return false;
-		parts[i].hva = hva;
 	}
+	/* All of them or none: the parts are those of the CR3 that is noted. */
+	for (size_t i = 0; i < seal->root_count; i++)
+		parts[i].hva = hva[i];
 	seal->vcpus[vcpu].cr3 = cr3;
 	return true;
 }
