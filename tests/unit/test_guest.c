@@ -2365,6 +2365,23 @@ GUEST_TEST(undone_write_is_a_finding_that_is_restored_at_once)
 	cr_assert_eq(tracked_at(gpa_syscalls)->flags, KA_TRACK_PROTECT);
 }
 
+SEALED_TEST(writes_that_are_told_are_no_hindrance)
+{
+	watch.protect[CHECK_SYSCALL_TABLE] = true;
+	realtime_baseline();
+	entry_write(39, gva_other, KA_WRITE_UNDONE);
+	cr_assert_not(guest->seal.is);
+	/* As long as the next write may follow. */
+	guest->folds.folds[0].due_ns = UINT64_MAX;
+	cycles(1);
+	cr_assert_eq(guest->folds.count, 1);
+	cr_assert_not(guest->seal.is);
+	guest->folds.folds[0].due_ns = 0;
+	cycles(64);
+	cr_assert(guest->seal.is);
+	cr_assert_eq(events_of("integrity.violation"), 1);
+}
+
 GUEST_TEST(what_differs_already_is_not_kept_by_protection)
 {
 	uint64_t before;

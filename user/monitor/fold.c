@@ -38,6 +38,14 @@ bool fold_lives(struct fold_table *table, const struct object_key *object, uint6
 	return fold && !is_over(fold, now_ns);
 }
 
+bool fold_any_lives(const struct fold_table *table, uint64_t now_ns)
+{
+	for (size_t i = 0; i < table->count; i++)
+		if (!is_over(&table->folds[i], now_ns))
+			return true;
+	return false;
+}
+
 static void drop_old(struct fold_table *table, uint64_t now_ns)
 {
 	size_t kept = 0;

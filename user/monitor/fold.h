@@ -37,6 +37,9 @@ struct fold *fold_find(struct fold_table *table, const struct object_key *object
 /* Was it written so lately that the writes tell more of it than a poll? */
 bool fold_lives(struct fold_table *table, const struct object_key *object, uint64_t now_ns);
 
+/* The same of any object, or one is not told yet. */
+bool fold_any_lives(const struct fold_table *table, uint64_t now_ns);
+
 /* What a write did to an object. */
 struct fold_write {
 	const struct ka_write *write;

@@ -6,7 +6,7 @@
  */
 #include "guest.h"
 
-#include "cleanup.h"
+#include "clock.h"
 #include "log.h"
 
 #include <errno.h>
@@ -66,7 +66,8 @@ static bool guest_is_quiet(const struct guest *guest)
 
 	if (guest->phase != GUEST_WATCHED || guest->reset_seen || guest->going_down ||
 	    guest->check_now || guest->emptied_ns || guest->writes_first ||
-	    guest->changes_missed || guest->findings.count || !guest->scanned || guest->folds.count)
+	    guest->changes_missed || guest->findings.count || !guest->scanned ||
+	    fold_any_lives(&guest->folds, clock_mono()))
 		return false;
 	/* Until it is taken, and was looked at once, what is said of it changes. */
 	if (text->text ? text->first < text->end || text->breakpoint_count || text->error
