@@ -257,6 +257,8 @@ native_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/native/test_*.c))
 native_parts := $(patsubst %.c,$(B)/%.o,$(filter-out tests/native/test_%.c tests/native/tinyvm_main.c \
 					 tests/native/kafka_mock.c %.bpf.c,\
 					 $(wildcard tests/native/*.c))) $(B)/tests/native/guest.o
+# Not for programs that are no tests.
+native_asserting := %/support.o %/sealed.o %/guest_kernel.o
 kmod_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/kmod/test_*.c))
 kmod_parts := $(B)/tests/kmod/harness.o $(B)/tests/kmod/stores.o $(native_parts)
 fuzzers := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -295,7 +297,7 @@ $(B)/tests/%.o: tests/%.S
 $(B)/tests/kmod/tinyvm: $(B)/tests/native/tinyvm
 	$(Q)mkdir -p $(@D) && ln -f $< $@
 
-$(B)/tests/native/tinyvm: $(B)/tests/native/tinyvm_main.o $(filter-out %/support.o %/guest_kernel.o,\
+$(B)/tests/native/tinyvm: $(B)/tests/native/tinyvm_main.o $(filter-out $(native_asserting),\
 							   $(native_parts))
 	$(call say,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
@@ -419,7 +421,7 @@ check-systemd: deb
 # ---- measurements ---------------------------------------------------------------------------
 
 bench_parts := $(patsubst %.c,$(B)/%.o,$(filter-out %.bpf.c,$(wildcard tests/bench/*.c))) \
-	       $(filter-out %/support.o %/guest_kernel.o,$(native_parts))
+	       $(filter-out $(native_asserting),$(native_parts))
 
 $(B)/tests/bench/exits.o: | $(G)/exit_cost.skel.h
 

@@ -72,13 +72,26 @@ struct {
 /* The secret of this run: who does not know it makes other bytes that have the same hash by chance only. */
 const volatile __u64 hash_key[KVMBPF_HASH_WORDS];
 
-/* What is hashed; calls do not overlap. */
-__u64 bytes[KVMBPF_HASH_WORDS];
+/* Who looks. Calls of user space do not overlap; a CPU's timers do not overlap each other, but a call. */
+enum looker { LOOKER_CALL, LOOKER_TIMER, LOOKERS };
+
+/* What is hashed. */
+struct room {
+	__u64 words[KVMBPF_HASH_WORDS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LOOKERS);
+	__type(key, __u32);
+	__type(value, struct room);
+} rooms SEC(".maps");
 
 /* A seal on its way through a check. */
 struct looked {
 	__u64 pgd;
 	__u32 first;
+	__u32 looker; /* enum looker */
 	bool moved;  /* the places may be others'; all are found anew */
 	bool intact;
 };
@@ -108,24 +121,32 @@ static __always_inline bool entry_same(const struct kvmbpf_seal_part *part, __u6
 	return !((entry ^ part->expected) & ~(__u64)ENTRY_MOVING);
 }
 
-static __always_inline bool bytes_same(const struct kvmbpf_seal_part *part, __u64 address)
+static __always_inline __u64 hash(const __u64 *words, __u32 count)
 {
-	__u32 len = *(volatile __u32 *)&part->len, words;
 	__u64 sum = 0;
 
-	if (!len)
+	for (__u32 i = 0; i < KVMBPF_HASH_WORDS && i < count; i++)
+		sum = kvmbpf_hash_add(sum, words[i], hash_key[i]);
+	return sum;
+}
+
+static __always_inline bool bytes_same(const struct kvmbpf_seal_part *part, __u64 address,
+				       __u32 looker)
+{
+	struct room *room = bpf_map_lookup_elem(&rooms, &looker);
+	__u32 len = *(volatile __u32 *)&part->len, words;
+
+	if (!len || !room)
 		return false;
 	/* Apart, or the compiler makes one comparison of both, by which older verifiers know no bound. */
 	barrier_var(len);
-	if (len > sizeof(bytes))
+	if (len > sizeof(room->words))
 		return false;
-	words = (len + sizeof(bytes[0]) - 1) / sizeof(bytes[0]);
-	bytes[(words - 1) % KVMBPF_HASH_WORDS] = 0;
-	if (bpf_probe_read_kernel(bytes, len, (void *)address))
+	words = (len + sizeof(room->words[0]) - 1) / sizeof(room->words[0]);
+	room->words[(words - 1) % KVMBPF_HASH_WORDS] = 0;
+	if (bpf_probe_read_kernel(room->words, len, (void *)address))
 		return false;
-	for (__u32 i = 0; i < KVMBPF_HASH_WORDS && i < words; i++)
-		sum = kvmbpf_hash_add(sum, bytes[i], hash_key[i]);
-	return sum == part->expected;
+	return hash(room->words, words) == part->expected;
 }
 
 /* Ends at the first that is not the same. */
@@ -147,7 +168,8 @@ static long check_part(__u32 index, struct looked *looked)
 	/* All in one page. */
 	if (!place->hva || part->len > PAGE_SIZE - hva % PAGE_SIZE)
 		return 1;
-	looked->intact = part->kind == KVMBPF_SEAL_BYTES ? bytes_same(part, place->address) :
+	looked->intact = part->kind == KVMBPF_SEAL_BYTES ? bytes_same(part, place->address,
+								      looked->looker) :
 							   entry_same(part, place->address);
 	return !looked->intact;
 }
@@ -169,10 +191,11 @@ static __always_inline bool stands(const struct kvmbpf_seal *seal, struct kvm *k
 #define BEFORE_SECOND_LOOK()
 #endif
 
-static __always_inline bool seal_intact(const struct kvmbpf_seal *seal, struct found *found)
+static __always_inline bool seal_intact(const struct kvmbpf_seal *seal, struct found *found,
+					__u32 looker)
 {
 	struct kvm *kvm = (struct kvm *)seal->kvm;
-	struct looked looked = { .first = seal->first };
+	struct looked looked = { .first = seal->first, .looker = looker };
 	struct mm_struct *mm;
 	__u64 seq, seq_after;
 
@@ -210,7 +233,7 @@ static long check_seal(__u32 index, void *ctx)
 	which = *(volatile __u32 *)&check->seal;
 	seal = bpf_map_lookup_elem(&seals, &which);
 	found = bpf_map_lookup_elem(&founds, &which);
-	check->intact = seal && found && seal_intact(seal, found);
+	check->intact = seal && found && seal_intact(seal, found, LOOKER_CALL);
 	return 0;
 }
 
@@ -222,3 +245,5 @@ int check_seals(struct kvmbpf_seal_call *call)
 	bpf_loop(call->count, check_seal, NULL, 0);
 	return 0;
 }
+
+#include "sentry.bpf.h"

@@ -108,6 +108,9 @@ const struct ka_probe *ka_host_features(const struct ka_host *host);
 struct ka_counters {
 	uint64_t exits, loads, pulls, changes, ringbuf_lost, dropped, state_busy, read_errors;
 	uint64_t results_lost; /* of requests: served from process context after their deadline */
+	/* Interrupts of the sentries' timers, and for how many nanoseconds they took a CPU, but for what an
+	 * interrupt takes by itself. */
+	uint64_t sentry_runs, sentry_ns;
 };
 int ka_host_counters(struct ka_host *host, struct ka_counters *ret_counters);
 
@@ -395,6 +398,54 @@ void ka_unseal(struct ka_vm *vm);
  * much as ever. A pull is used up by the answer "true". Does not block. -errno of the call: all are false.
  */
 int ka_seals_check(struct ka_host *host, struct ka_vm *const *vms, size_t count, bool *ret_intact);
+
+/* ---- sentries ------------------------------------------------------------------------------- */
+
+/*
+ * Looks at seals, in the kernel, at regular times: nobody wakes up as long as all are intact. Belongs to the
+ * host, which has 16; on one thread with its other calls.
+ */
+struct ka_sentry;
+
+/*
+ * Errors: -EOPNOTSUPP, this host has none (feature "sentries"); -ENOSPC, all are in use. Freed by
+ * ka_sentry_free(), which relieves it, or along with the host.
+ */
+int ka_sentry_new(struct ka_host *host, struct ka_sentry **ret_sentry);
+/* NULL is fine. */
+void ka_sentry_free(struct ka_sentry *sentry);
+
+/*
+ * From @first_ns (CLOCK_MONOTONIC, nanoseconds) on, and each @period_ns after that, the kernel finds out
+ * whether the seals of these VMs are intact, as ka_seals_check() does; CR3 must be what it was at the last
+ * "intact". The first time that one is not, or that this cannot be told, and a moment later neither, the
+ * sentry stops and ka_host_fd() becomes readable; ka_sentry_read() says so. After @rounds of them it stops,
+ * too, and wakes nobody up; 0: it does not. Each round is made by a timer's interrupt on one of the host's
+ * CPUs, that of the caller as a rule; it takes about a microsecond for each VM, and after some 512 parts of
+ * seals a pause is made.
+ *
+ * It is relieved by ka_sentry_relieve(); and by whatever changes one of these seals, before it does:
+ * ka_seal(), ka_unseal(), ka_seals_check(), ka_close(). Takes the place of what it was to do before, also on
+ * failure. Does not sleep, but waits for what is under way on another CPU. Errors: -EAGAIN, a VM without a
+ * seal, or that another sentry looks at; -E2BIG, more than 256 VMs, or a seal of more than 1024 parts, of
+ * which a vCPU counts as four; -EINVAL, none, or no period; -EOWNERDEAD.
+ */
+int ka_sentry_stand(struct ka_sentry *sentry, struct ka_vm *const *vms, size_t count,
+		    uint64_t first_ns, uint64_t period_ns, uint64_t rounds);
+/* Ends its rounds; none is under way when this returns. What ka_sentry_read() says stays. */
+void ka_sentry_relieve(struct ka_sentry *sentry);
+
+/* Since ka_sentry_stand(). Times are CLOCK_MONOTONIC, in nanoseconds. */
+struct ka_sentry_state {
+	bool stands;       /* it goes on; else it was relieved, is done, or has found a seal broken */
+	bool broken;
+	uint64_t rounds;   /* that found all seals intact */
+	uint64_t round_ns; /* when the last of them began; 0: there was none */
+	uint64_t late;     /* rounds that began later than a tenth of the period */
+	uint64_t missed;   /* rounds that were left out, as the one before was so late */
+};
+/* Reads what the kernel counts, without a system call. */
+void ka_sentry_read(const struct ka_sentry *sentry, struct ka_sentry_state *ret_state);
 
 /* ---- writes -------------------------------------------------------------------------------- */
 

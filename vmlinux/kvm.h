@@ -46,6 +46,7 @@ enum {
 	BPF_F_RDONLY = 8,
 	BPF_F_MMAPABLE = 1024,
 	BPF_RB_AVAIL_DATA = 0,
+	BPF_RB_FORCE_WAKEUP = 2,
 };
 
 #define CORE __attribute__((preserve_access_index))

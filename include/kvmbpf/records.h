@@ -26,6 +26,9 @@ enum kvmbpf_limits {
 	KVMBPF_SEALS_MAX = 4096,         /* VMs */
 	KVMBPF_SEAL_PARTS_MAX = 1 << 16, /* of all seals */
 	KVMBPF_SEAL_CHECKS_MAX = 1024,   /* seals in one call */
+	KVMBPF_SENTRIES = 16,
+	KVMBPF_SENTRY_SEALS = 256,       /* that one looks at */
+	KVMBPF_SENTRY_PARTS = 1024,      /* of a seal that a sentry looks at */
 };
 
 enum kvmbpf_record_type {
@@ -36,6 +39,7 @@ enum kvmbpf_record_type {
 	KVMBPF_RECORD_WRITE = 5, /* kvmbpf/writes.h */
 	KVMBPF_RECORD_STOP = 6,
 	KVMBPF_RECORD_RESULT = 7, /* kvmbpf/requests.h */
+	KVMBPF_RECORD_SENTRY = 8,
 };
 
 /* Every record begins with this. `size` counts the whole record, header included. */
@@ -231,11 +235,12 @@ enum kvmbpf_seal_kind {
 	KVMBPF_SEAL_ENTRY,       /* an entry of a page table, of 8 bytes */
 	KVMBPF_SEAL_ENTRY_32BIT, /* of 4 */
 	KVMBPF_SEAL_BYTES,
+	KVMBPF_SEAL_VCPU,        /* no memory: registers, as struct kvmbpf_seal_registers */
 };
 
-/* Entry of the map `parts`: memory of a VM that was seen, within a page of 4 KiB. */
+/* Entry of the map `parts`: memory of a VM that was seen, within a page of 4 KiB; or a vCPU. */
 struct kvmbpf_seal_part {
-	__u64 hva;
+	__u64 hva;      /* of a vCPU: the address of struct kvm_vcpu */
 	__u64 expected; /* the entry, whose bits A and D do not count; or the hash of the bytes */
 	__u32 len;      /* bytes */
 	__u32 kind;     /* enum kvmbpf_seal_kind */
@@ -247,7 +252,9 @@ struct kvmbpf_seal {
 	__u64 kvm;          /* address of struct kvm, whose process's memory it is */
 	__s64 clock_offset; /* as in struct kvmbpf_vcpu: that it is still this VM */
 	__u64 generation;   /* of its memslots */
-	__u32 first, count; /* of its parts */
+	__u32 first, count; /* of its parts that are memory */
+	__u32 vcpus;        /* parts, behind those: all of the VM's. For sentries */
+	__u32 pad;
 };
 
 /* Entry of the map `checks`: is this seal intact? */
@@ -259,6 +266,52 @@ struct kvmbpf_seal_check {
 /* Argument of the program `check_seals`. */
 struct kvmbpf_seal_call {
 	__u32 count; /* of entries, from the first */
+};
+
+/* What of a vCPU's registers must stay as it is. */
+struct kvmbpf_seal_registers {
+	__u32 vcpu_id;
+	__u32 flags; /* enum kvmbpf_vcpu_flags */
+	__u64 cr0, cr4, efer;
+	struct kvmbpf_table_register gdtr, idtr;
+	__u64 lstar, cstar, star, sfmask;
+	__u64 sysenter_cs, sysenter_esp, sysenter_eip;
+	__u64 dr[4], dr7;
+	__u64 cr3; /* last: it may change, as long as it leads to the same tables */
+};
+
+/*
+ * Entry of the map `sentries`: a timer that looks at seals itself, in rounds, until it finds one that is not
+ * intact. Which ones stand in map `posts`, from KVMBPF_SENTRY_SEALS * its index on. User space writes
+ * while the timer is off, the program while it is on.
+ */
+struct kvmbpf_sentry {
+	__u64 period_ns;
+	__u64 due_ns;   /* begin of the round that is next, or under way; CLOCK_MONOTONIC */
+	__u64 most;     /* rounds to be made, or missed; 0: no end of them */
+	__u64 rounds;   /* that found all intact */
+	__u64 round_ns; /* when the last of them began; CLOCK_MONOTONIC */
+	__u64 began_ns; /* when the last one began, found or not */
+	__u64 late;     /* rounds that began later than a tenth of the period */
+	__u64 missed;   /* rounds that were left out */
+	__u64 runs;     /* of the timer, since the map was made */
+	__u64 run_ns;   /* that these took, but for the interrupts themselves */
+	__u32 count;    /* of its seals */
+	__u32 at;       /* which of them is next in the round under way */
+	__u32 again;    /* 1: that one was not intact, and is looked at once more */
+	__u32 ended;    /* 1: nor was it then */
+};
+
+/* Argument of the programs stand_*, which begin a sentry's rounds, and `relieve`, which ends them. */
+struct kvmbpf_sentry_call {
+	__u32 sentry;
+};
+
+/* Ring buffer `reports`: a sentry found a seal that is not intact. */
+struct kvmbpf_sentry_record {
+	struct kvmbpf_record header;
+	__u32 sentry;
+	__u32 pad;
 };
 
 /* Argument of the program `wake`. */
@@ -332,8 +385,11 @@ KVMBPF_ASSERT_SIZE(kvmbpf_vcpu, 424);
 KVMBPF_ASSERT_SIZE(kvmbpf_snapshot_record, 456);
 KVMBPF_ASSERT_SIZE(kvmbpf_copy, 24);
 KVMBPF_ASSERT_SIZE(kvmbpf_seal_part, 24);
-KVMBPF_ASSERT_SIZE(kvmbpf_seal, 40);
+KVMBPF_ASSERT_SIZE(kvmbpf_seal, 48);
 KVMBPF_ASSERT_SIZE(kvmbpf_seal_check, 8);
+KVMBPF_ASSERT_SIZE(kvmbpf_seal_registers, 168);
+KVMBPF_ASSERT_SIZE(kvmbpf_sentry, 96);
+KVMBPF_ASSERT_SIZE(kvmbpf_sentry_record, 24);
 KVMBPF_ASSERT_SIZE(kvmbpf_vm, 128);
 KVMBPF_ASSERT_SIZE(kvmbpf_budget, 24);
 KVMBPF_ASSERT_SIZE(kvmbpf_counters, 64);

@@ -16,54 +16,11 @@
 #include "bpf/memory.skel.h"
 #include "bpf/seal.skel.h"
 #include "native/held.h"
-#include "support.h"
+#include "sealed.h"
 
 TestSuite(seal, .fini = support_close, .timeout = TEST_TIMEOUT_S);
 
-enum { PAGE = 4096, VCPUS_MAX = 4, PIECES_MAX = 16, BUFFERS = PIECES_MAX };
 enum { ENTRY_A = 1 << 5, ENTRY_D = 1 << 6 };
-
-static struct ka_registers registers[VCPUS_MAX];
-static struct ka_paging paging[VCPUS_MAX];
-static struct ka_seal_vcpu vcpus[VCPUS_MAX];
-static struct ka_piece pieces[PIECES_MAX];
-static uint8_t buf[BUFFERS][PAGE];
-static size_t vcpu_count, piece_count;
-
-static void add_piece(unsigned int vcpu, uint64_t address, uint32_t len, bool contents)
-{
-	pieces[piece_count] = (struct ka_piece){ .paging = &paging[vcpu],
-						 .address = address,
-						 .buf = contents ? buf[piece_count] : NULL,
-						 .len = len };
-	piece_count++;
-}
-
-/* What a look at a kernel reads: each vCPU's GDT and where the IDT is for it; the IDT, and a table. */
-static void look(void)
-{
-	piece_count = 0;
-	assert_ok(ka_registers_read_all(t.ka, registers, VCPUS_MAX, &vcpu_count));
-	for (unsigned int i = 0; i < vcpu_count; i++) {
-		paging[i] = ka_paging(&registers[i]);
-		vcpus[i] = (struct ka_seal_vcpu){ &registers[i], &paging[i] };
-		add_piece(i, registers[i].gdtr.base, registers[i].gdtr.limit + 1, true);
-		add_piece(i, registers[i].idtr.base, registers[i].idtr.limit + 1, !i);
-	}
-	add_piece(0, gva(GUEST_SCRATCH), PAGE, true);
-	add_piece(0, gva(GUEST_SCRATCH + 2 * PAGE) - 100, 100, true);
-	/* Of a length that is no multiple of 8. */
-	add_piece(0, gva(GUEST_SCRATCH + 2 * PAGE), 13, true);
-	assert_ok(ka_readv(t.ka, pieces, piece_count));
-	for (size_t i = 0; i < piece_count; i++)
-		assert_ok(pieces[i].error);
-}
-
-static int seal(void)
-{
-	look();
-	return ka_seal(t.ka, vcpus, vcpu_count, pieces, piece_count);
-}
 
 static bool intact(void)
 {
@@ -72,17 +29,6 @@ static bool intact(void)
 	assert_ok(ka_registers_pull(t.host, &t.ka, 1));
 	assert_ok(ka_seals_check(t.host, &t.ka, 1, &is));
 	return is;
-}
-
-static void open_sealed(const struct tinyvm_options *options)
-{
-	static uint8_t table[3 * PAGE];
-
-	support_open(options, 0);
-	if (!t.host->seals)
-		cr_skip_test("this host has no seals");
-	pattern_poke(GUEST_SCRATCH, table, sizeof(table), 1);
-	assert_ok(seal());
 }
 
 /* Broken by it, and intact again once it is undone. */
@@ -95,13 +41,6 @@ static void expect_broken_by(uint64_t gpa, uint64_t bits)
 	cr_assert_not(intact(), "%#lx at %#lx is not seen", (unsigned long)bits, (unsigned long)gpa);
 	tinyvm_poke64(&t.vm, gpa, before);
 	cr_assert(intact());
-}
-
-static void madvise_vmm(uint64_t gpa, uint64_t len, uint64_t advice)
-{
-	uint64_t args[] = { gpa, len, advice };
-
-	assert_ok(tinyvm_ask(&t.vm, TINYVM_OP_MADVISE, args, 3, NULL));
 }
 
 /* ---- what is seen ---- */
@@ -209,15 +148,6 @@ Test(seal, is_broken_by_registers)
 		return;
 	assert_ok(tinyvm_do(&t.vm, 0, GUEST_CMD_WRMSR, 0xc0000082, registers[0].lstar + 16));
 	cr_assert_not(intact());
-}
-
-/* Code at GUEST_TEXT + 0x3000 that sets CR3 to its argument; MAILBOX in RDI, argument in RSI. */
-static void set_cr3(unsigned int vcpu, uint64_t cr3)
-{
-	static const uint8_t code[] = { 0x0f, 0x22, 0xde, /* mov %rsi, %cr3 */ 0xc3 };
-
-	assert_ok(tinyvm_poke(&t.vm, GUEST_TEXT + 0x3000, code, sizeof(code)));
-	assert_ok(tinyvm_do(&t.vm, vcpu, GUEST_CMD_CALL, gva(GUEST_TEXT + 0x3000), cr3));
 }
 
 /* Another process: another root, the same kernel below it. */

@@ -10,10 +10,12 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "bpf/seal.skel.h"
 #include "bpf/snapshot.skel.h"
 #include "clock.h"
 #include "dispatch.h"
 #include "registers.h"
+#include "seal.h"
 #include "writes.h"
 
 /*
@@ -60,6 +62,13 @@ static int on_change(void *ctx, void *data, size_t size)
 	return ++host->records < RECORDS_PER_DISPATCH ? 0 : -E2BIG;
 }
 
+/* It was for waking up: ka_sentry_read() says what there is to say. */
+static int on_report(void *ctx, void *data, size_t size)
+{
+	(void)ctx, (void)data, (void)size;
+	return 0;
+}
+
 static int watch(struct ka_host *host, int fd)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
@@ -103,6 +112,13 @@ int dispatch_init(struct ka_host *host)
 					 NULL);
 	if (!host->changes)
 		return -errno;
+	if (host->seals) {
+		err = ring_buffer__add(host->changes,
+				       bpf_map__fd(host->seals->programs->maps.reports), on_report,
+				       host);
+		if (err)
+			return err;
+	}
 	err = watch(host, ring_buffer__epoll_fd(host->changes));
 	if (!err)
 		err = watch(host, host->timer_fd);

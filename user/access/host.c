@@ -455,6 +455,7 @@ int ka_host_counters(struct ka_host *host, struct ka_counters *ret_counters)
 	}
 	free(each);
 	sum.results_lost = requests_results_lost(host);
+	sentries_count(host, &sum);
 	if (!err)
 		*ret_counters = sum;
 	return err;

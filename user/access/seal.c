@@ -20,35 +20,26 @@
 #include "seal.h"
 #include "vm.h"
 
-enum {
-	PAGE_SIZE = 4096,
-	ROOTS_MAX = 4, /* entries of a page table's root that the pieces of a vCPU are under */
-};
-
-/* A VM's. Of each vCPU come the parts that are under its CR3: `root_count` of them. */
-struct seal {
-	uint32_t index;                   /* in map seals */
-	uint32_t first, count, blocks;    /* of its parts */
-	size_t vcpu_count, root_count;
-	uint64_t root_gva[ROOTS_MAX];     /* addresses that lead through these entries */
-	struct kvmbpf_vcpu vcpus[];       /* as they were seen, but for CR3: as it was last */
-};
+enum { PAGE_SIZE = 4096 };
 
 /* ---- begin and end -------------------------------------------------------------------------- */
 
-static void *map_array(const struct bpf_map *map, size_t size)
+void *seals_map(const struct bpf_map *map, size_t size)
 {
 	void *array = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
 
 	return array == MAP_FAILED ? NULL : array;
 }
 
-static int seals_load(struct seals *seals, const struct direct *direct)
+static int programs_load(struct ka_host *host, struct seals *seals, bool sentries)
 {
 	struct seal_bpf *programs = seals->programs = seal_bpf__open();
+	const struct direct *direct = host->direct;
 
 	if (!programs)
 		return -errno;
+	if (sentries)
+		sentries_choose(host, programs);
 	if (getrandom((void *)programs->rodata->hash_key, sizeof(programs->rodata->hash_key), 0) !=
 	    sizeof(programs->rodata->hash_key))
 		return -EIO;
@@ -56,15 +47,36 @@ static int seals_load(struct seals *seals, const struct direct *direct)
 	programs->bss->memory_end = direct->programs->bss->memory_end;
 	programs->bss->physical_mask = direct->programs->bss->physical_mask;
 	programs->bss->levels = direct->programs->bss->levels;
-	if (seal_bpf__load(programs))
-		return -errno;
+	return seal_bpf__load(programs) ? -errno : 0;
+}
+
+/* Where the kernel refuses sentries, there are seals without. */
+static int seals_load(struct ka_host *host, struct seals *seals)
+{
+	const bool sentries = !host_reads_vmcs(host);
+	int err = sentries ? programs_load(host, seals, true) : -EOPNOTSUPP;
+	struct seal_bpf *programs;
+
+	if (err) {
+		host_feature(host, "sentries", KA_FEATURE_FALLBACK,
+			     sentries ? "not in this kernel (%s): user space wakes up for each look" :
+					"not with a VMCS to read%s: user space wakes up for each look",
+			     sentries ? strerror(-err) : "");
+		seal_bpf__destroy(seals->programs);
+		err = programs_load(host, seals, false);
+	} else {
+		host_feature(host, "sentries", KA_FEATURE_ON, "seals are looked at in the kernel");
+	}
+	programs = seals->programs;
+	if (err)
+		return err;
 	seals->check_fd = bpf_program__fd(programs->progs.check_seals);
-	seals->seals = map_array(programs->maps.seals, KVMBPF_SEALS_MAX * sizeof(*seals->seals));
+	seals->seals = seals_map(programs->maps.seals, KVMBPF_SEALS_MAX * sizeof(*seals->seals));
 	seals->parts =
-		map_array(programs->maps.parts, KVMBPF_SEAL_PARTS_MAX * sizeof(*seals->parts));
+		seals_map(programs->maps.parts, KVMBPF_SEAL_PARTS_MAX * sizeof(*seals->parts));
 	seals->checks =
-		map_array(programs->maps.checks, KVMBPF_SEAL_CHECKS_MAX * sizeof(*seals->checks));
-	return seals->seals && seals->parts && seals->checks ? 0 : -ENOMEM;
+		seals_map(programs->maps.checks, KVMBPF_SEAL_CHECKS_MAX * sizeof(*seals->checks));
+	return seals->seals && seals->parts && seals->checks ? sentries_init(host, seals) : -ENOMEM;
 }
 
 void seals_init(struct ka_host *host)
@@ -75,10 +87,12 @@ void seals_init(struct ka_host *host)
 	if (!host->direct) {
 		host_feature(host, "seals", KA_FEATURE_FALLBACK,
 			     "need direct_memory: each look reads all");
+		host_feature(host, "sentries", KA_FEATURE_FALLBACK,
+			     "need seals: user space wakes up for each look");
 		return;
 	}
 	seals = calloc(1, sizeof(*seals));
-	err = seals ? seals_load(seals, host->direct) : -ENOMEM;
+	err = seals ? seals_load(host, seals) : -ENOMEM;
 	if (err) {
 		host_feature(host, "seals", KA_FEATURE_FALLBACK,
 			     "not in this kernel (%s): each look reads all", strerror(-err));
@@ -93,6 +107,7 @@ void seals_free(struct seals *seals)
 {
 	if (!seals)
 		return;
+	sentries_free(seals);
 	if (seals->seals)
 		munmap(seals->seals, KVMBPF_SEALS_MAX * sizeof(*seals->seals));
 	if (seals->parts)
@@ -160,7 +175,7 @@ static size_t vcpu_of(const struct draft *draft, const struct ka_paging *paging)
 	return i;
 }
 
-static uint64_t hash(const struct seals *seals, const void *bytes, size_t len)
+uint64_t seal_hash(const struct seals *seals, const void *bytes, size_t len)
 {
 	uint64_t sum = 0, word;
 
@@ -224,7 +239,7 @@ static int draft_piece(struct draft *draft, const struct ka_piece *piece)
 	if (err || !piece->buf || !piece->len)
 		return err;
 	err = part_make(draft, walk.gpa, piece->len, KVMBPF_SEAL_BYTES,
-			hash(draft->vm->host->seals, piece->buf, piece->len), &part);
+			seal_hash(draft->vm->host->seals, piece->buf, piece->len), &part);
 	return err ? err : draft_add(draft, &part);
 }
 
@@ -241,7 +256,7 @@ static int draft_roots(struct draft *draft, const struct ka_piece *pieces, size_
 		state = paging_state(pieces[i].paging);
 		if (root_of(seal, &state, pieces[i].address) < seal->root_count)
 			continue;
-		if (seal->root_count == ROOTS_MAX)
+		if (seal->root_count == SEAL_ROOTS_MAX)
 			return -ENOSPC;
 		seal->root_gva[seal->root_count++] = pieces[i].address;
 	}
@@ -288,7 +303,8 @@ static int blocks_take(struct seals *seals, uint32_t count, uint32_t *ret_first)
 
 static int seal_place(struct seals *seals, struct seal *seal, const struct draft *draft)
 {
-	uint32_t blocks = (uint32_t)(draft->count + SEAL_BLOCK_PARTS - 1) / SEAL_BLOCK_PARTS, first;
+	const size_t parts = draft->count + seal->vcpu_count;
+	uint32_t blocks = (uint32_t)(parts + SEAL_BLOCK_PARTS - 1) / SEAL_BLOCK_PARTS, first;
 	uint32_t index = 0;
 
 	while (index < KVMBPF_SEALS_MAX && seals->used[index])
@@ -310,22 +326,20 @@ static int seal_place(struct seals *seals, struct seal *seal, const struct draft
 		.generation = draft->vm->vm->generation,
 		.first = seal->first,
 		.count = seal->count,
+		.vcpus = (uint32_t)seal->vcpu_count,
 	};
 	return 0;
 }
 
 /* ---- vCPUs ---------------------------------------------------------------------------------- */
 
-/* But for CR3, under which the same must lie, and for what a running kernel changes all the time. */
-static bool vcpu_same(const struct kvmbpf_vcpu *a, const struct kvmbpf_vcpu *b)
+/* But for CR3, under which the same must lie. */
+static bool vcpu_same(const struct kvmbpf_vcpu *state, const struct kvmbpf_seal_registers *sealed)
 {
-	return a->vcpu_id == b->vcpu_id && a->flags == b->flags && a->cr0 == b->cr0 &&
-	       a->cr4 == b->cr4 && a->efer == b->efer && a->gdtr.base == b->gdtr.base &&
-	       a->gdtr.limit == b->gdtr.limit && a->idtr.base == b->idtr.base &&
-	       a->idtr.limit == b->idtr.limit && a->lstar == b->lstar && a->cstar == b->cstar &&
-	       a->star == b->star && a->sfmask == b->sfmask && a->sysenter_cs == b->sysenter_cs &&
-	       a->sysenter_esp == b->sysenter_esp && a->sysenter_eip == b->sysenter_eip &&
-	       !memcmp(a->dr, b->dr, sizeof(a->dr)) && a->dr7 == b->dr7;
+	struct kvmbpf_seal_registers now;
+
+	kvmbpf_seal_registers(state, &now);
+	return !memcmp(&now, sealed, offsetof(struct kvmbpf_seal_registers, cr3));
 }
 
 /* Did the caller see the vCPU as it is now? */
@@ -351,12 +365,13 @@ static int draft_vcpus(struct draft *draft)
 	const struct host_vm *found = draft->vm->vm;
 
 	for (size_t i = 0; i < draft->seal->vcpu_count; i++) {
-		struct kvmbpf_vcpu *state = &draft->seal->vcpus[i];
+		struct kvmbpf_vcpu state;
 
 		if (found->vcpus[i].slot == NO_SLOT ||
-		    state_copy(&draft->vm->host->states[found->vcpus[i].slot], state) ||
-		    !vcpu_seen(draft->vm, state, draft->vcpus[i].registers))
+		    state_copy(&draft->vm->host->states[found->vcpus[i].slot], &state) ||
+		    !vcpu_seen(draft->vm, &state, draft->vcpus[i].registers))
 			return -EAGAIN;
+		kvmbpf_seal_registers(&state, &draft->seal->vcpus[i]);
 	}
 	return 0;
 }
@@ -366,13 +381,13 @@ static bool roots_follow(struct ka_vm *vm, struct seal *seal, size_t vcpu, uint6
 {
 	struct kvmbpf_seal_part *parts =
 		&vm->host->seals->parts[seal->first + vcpu * seal->root_count];
-	uint64_t hva[ROOTS_MAX], left;
-	struct ka_registers registers;
-	struct ka_paging paging;
+	const struct kvmbpf_seal_registers *sealed = &seal->vcpus[vcpu];
+	const struct ka_registers registers = {
+		.cr0 = sealed->cr0, .cr3 = cr3, .cr4 = sealed->cr4, .efer = sealed->efer
+	};
+	const struct ka_paging paging = ka_paging(&registers);
+	uint64_t hva[SEAL_ROOTS_MAX], left;
 
-	registers_from_state(&seal->vcpus[vcpu], &registers);
-	registers.cr3 = cr3;
-	paging = ka_paging(&registers);
 	for (size_t i = 0; i < seal->root_count; i++) {
 		struct kvmbpf_paging_state state = paging_state(&paging);
 		const struct ka_memslot *slot;
@@ -419,6 +434,8 @@ void ka_unseal(struct ka_vm *vm)
 
 	if (!seal)
 		return;
+	if (vm->sentry)
+		ka_sentry_relieve(vm->sentry);
 	vm->seal = NULL;
 	seals->used[seal->index] = false;
 	memset(&seals->block_used[seal->first / SEAL_BLOCK_PARTS], false, seal->blocks);
@@ -472,6 +489,8 @@ static uint32_t checks_fill(struct seals *seals, struct ka_vm *const *vms, size_
 	uint32_t n = 0;
 
 	for (size_t i = 0; i < count; i++) {
+		if (vms[i]->sentry)
+			ka_sentry_relieve(vms[i]->sentry);
 		if (i + AHEAD < count && vms[i + AHEAD]->seal)
 			prefetch(vms[i + AHEAD]->seal,
 				 sizeof(struct seal) + sizeof(vms[0]->seal->vcpus[0]));

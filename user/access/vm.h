@@ -56,6 +56,7 @@ struct ka_vm {
 	bool pulled;             /* with others, and not looked at yet */
 	unsigned int flags;
 	struct seal *seal;       /* NULL: it is not sealed */
+	struct ka_sentry *sentry; /* that looks at the seal; NULL: none */
 	struct translation *translations; /* NULL until one is needed */
 	size_t translation_count;
 	size_t collisions;       /* since it has that size: pages that took another one's place */
