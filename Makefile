@@ -358,6 +358,7 @@ check-native:
 	$(Q)tests/native/check-top build/asan $(R)
 	$(Q)tests/native/check-reload build/asan $(R)
 	$(Q)tests/native/check-actions build/asan $(R)
+	$(Q)tests/native/check-sentries build/asan $(R)
 	$(Q)vmlinux/check-here $(B) $(R)
 	$(Q)tests/run $(R) native-asan $(native_tests:$(B)/%=build/asan/%)
 

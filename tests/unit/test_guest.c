@@ -1888,6 +1888,70 @@ SEALED_TEST(text_is_looked_at_all_the_same)
 	cr_assert_gt(sealed.intact, 0);
 }
 
+/* By its policy only what the seal holds is looked at. */
+static void paper_baseline(void)
+{
+	guest->policy.off[CHECK_TEXT] = true;
+	for (int i = 0; i < AUDITS; i++)
+		guest->policy.off[VCPU_CHECKS + i] = true;
+	sealed_baseline(false);
+}
+
+/* What a sentry looks at meanwhile is counted; then a whole look is due. */
+SEALED_TEST(a_sentry_makes_the_looks_up_to_the_next_whole_one)
+{
+	unsigned int looks, reads;
+	uint64_t counted;
+
+	paper_baseline();
+	looks = guest_may_be_left(guest);
+	cr_assert_gt(looks, GUEST_WHOLE_EACH / 2);
+	cr_assert_lt(looks, GUEST_WHOLE_EACH);
+	cycles(1);
+	cr_assert_eq(guest_may_be_left(guest), looks - 1);
+	counted = looks_counted(CHECK_GDT);
+	guest_rest(guest, looks - 1);
+	guest->looked_ns = clock_real();
+	cr_assert_eq(looks_counted(CHECK_GDT), counted + looks - 1);
+	cr_assert_eq(guest->vcpus[1].coverage[CHECK_GDT].last_ok_ns, guest->looked_ns);
+	cr_assert_eq(guest_may_be_left(guest), 0);
+	cr_assert(guest_whole_is_due(guest));
+	reads = fake.reads;
+	cycles(1);
+	cr_assert_gt(fake.reads, reads);
+	cr_assert_eq(guest_may_be_left(guest), GUEST_WHOLE_EACH - 1);
+}
+
+SEALED_TEST(only_a_guest_of_which_a_seal_holds_all_is_left_to_a_sentry)
+{
+	cr_assert_eq(guest_may_be_left(guest), 0);
+	paper_baseline();
+	cr_assert_gt(guest_may_be_left(guest), 0);
+	watch.realtime = true;
+	cr_assert_eq(guest_may_be_left(guest), 0);
+	watch.realtime = false;
+	guest->policy.interval_ns = 2 * watch.interval_ns;
+	cr_assert_eq(guest_may_be_left(guest), 0);
+	guest->policy.interval_ns = 0;
+	guest->changes_lost = 1;
+	cr_assert_eq(guest_may_be_left(guest), 0);
+	guest->changes_lost = 0;
+	guest->soon_ns = 1;
+	cr_assert_eq(guest_may_be_left(guest), 0);
+	guest->soon_ns = 0;
+	cr_assert_gt(guest_may_be_left(guest), 0);
+	guest_unseal(guest);
+	cr_assert_eq(guest_may_be_left(guest), 0);
+}
+
+SEALED_TEST(a_guest_with_text_or_audits_is_left_to_no_sentry)
+{
+	sealed_baseline(false);
+	cr_assert_eq(guest_may_be_left(guest), 0);
+	guest->policy.off[CHECK_TEXT] = true;
+	cr_assert_eq(guest_may_be_left(guest), 0);
+}
+
 SEALED_TEST(what_keeps_changing_is_sealed_less_and_less)
 {
 	unsigned int tried = 0;

@@ -15,6 +15,8 @@
 #include <string.h>
 
 enum { PREFETCHED_VCPUS = 4 };
+/* Between two searches for a kernel that was not found in time. */
+enum { LATE_CYCLES = 60 };
 /* From a reboot's last instructions in paging mode to the reset itself, on an emulated host too. */
 #define HELD_NS (300 * 1000 * 1000ull)
 /* From a kexec's empty tables to those that tell the next kernel. */
@@ -54,6 +56,8 @@ int guest_new(const struct watch *watch, struct ka_vm *vm, struct guest **ret_gu
 	guest->appeared_mono_ns = clock_mono();
 	guest->table_reason = "the guest's kernel was not found yet";
 	id_make(guest);
+	/* Not those of all guests at once. */
+	guest->late_cycle = guest->info.key % LATE_CYCLES;
 	policy_find(watch->config, &guest->info, &guest->policy);
 	r = guest_scan_registers(guest);
 	if (r == -EOWNERDEAD || r == -ENOMEM) {
@@ -208,9 +212,9 @@ static bool first_vcpu_moved(const struct guest *guest)
 /* Symbols are found only now: the baseline that was made without them is made again. */
 static bool kernel_found_late(struct guest *guest)
 {
-	if (guest->kernel.symbols || guest->findings.count ||
-	    !guest_whole_is_due(guest, guest->cycles))
+	if (guest->kernel.symbols || guest->findings.count || guest->cycles < guest->late_cycle)
 		return false;
+	guest->late_cycle = guest->cycles + LATE_CYCLES;
 	/* What has changed by then belongs to the old baseline. */
 	return guest_kernel_found(guest) && !guest_scan(guest) && !guest_differs(guest);
 }
@@ -340,10 +344,11 @@ static void cycle_at_rest(struct guest *guest)
 	const struct ka_text *text = guest->text.text;
 	uint64_t begin;
 
-	guest_rest(guest);
+	guest_rest(guest, 1);
+	guest->seal.rested = true;
+	guest->soon_ns = 0;
 	guest->cycle_us = 0;
-	/* There is nothing but what the seal holds. */
-	if (!guest->kernel.symbols && !guest->watch->realtime)
+	if (guest_is_all_sealed(guest))
 		return;
 	begin = clock_mono();
 	guest_settle(guest);

@@ -232,7 +232,8 @@ struct guest_seal {
 	unsigned int looks; /* that found it intact and are not settled */
 	unsigned int wait;  /* cycles without one after one that did not last */
 	uint64_t since, next; /* cycles: when it was made, and not before when again */
-	uint64_t whole_ns;    /* when the last whole look began; CLOCK_REALTIME */
+	uint64_t whole;	      /* cycle of the last whole look */
+	uint64_t whole_ns;    /* when that began; CLOCK_REALTIME */
 };
 
 /* What each cycle of a quiet guest needs comes first: see guest_prefetch(). */
@@ -295,6 +296,7 @@ struct guest {
 	enum severity no_reference_severity;
 	unsigned int searches;	/* of its memory, in vain, in this boot */
 	uint64_t search_cycle;	/* not before this one again */
+	uint64_t late_cycle;	/* nor before this one for a kernel that was not found in time */
 	unsigned int still;
 	uint64_t still_since_ns; /* CLOCK_MONOTONIC */
 
@@ -403,15 +405,26 @@ void guest_unseal(struct guest *guest);
 bool guest_may_rest(struct guest *guest);
 /*
  * Of so many looks one is whole, whatever a seal says: a change could by chance have the hash of what it
- * replaced. Not those of all guests at once.
+ * replaced. How many are left until then; guests that are looked at together have it together.
  */
 enum { GUEST_WHOLE_EACH = 60 };
-static inline bool guest_whole_is_due(const struct guest *guest, uint64_t cycle)
+static inline unsigned int guest_looks_left(const struct guest *guest)
 {
-	return (cycle + guest->info.key) % GUEST_WHOLE_EACH == 0;
+	const uint64_t since = guest->cycles - guest->seal.whole;
+
+	return since < GUEST_WHOLE_EACH - 1 ? GUEST_WHOLE_EACH - 1 - (unsigned int)since : 0;
 }
-/* The look that found the seal intact. */
-void guest_rest(struct guest *guest);
+/* Is the next look a whole one although its seal may be intact? */
+static inline bool guest_whole_is_due(const struct guest *guest)
+{
+	return guest->seal.is && !guest_looks_left(guest);
+}
+/* Looks that found the seal intact. */
+void guest_rest(struct guest *guest, unsigned int looks);
+/* For how many looks all that there is to see is under its seal, so that a sentry can make them. */
+unsigned int guest_may_be_left(const struct guest *guest);
+/* Is nothing looked at but what a seal holds? */
+bool guest_is_all_sealed(const struct guest *guest);
 /* Counts those looks among the others of each check: before somebody reads them. */
 void guest_settle(struct guest *guest);
 

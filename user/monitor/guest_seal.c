@@ -103,6 +103,7 @@ void guest_seal(struct guest *guest, enum seal_state state, uint64_t begin_real_
 		guest_unseal(guest);
 	if (!quiet)
 		return;
+	seal->whole = guest->cycles;
 	seal->whole_ns = begin_real_ns;
 	if (seal->is || guest->cycles < seal->next)
 		return;
@@ -118,20 +119,42 @@ void guest_seal(struct guest *guest, enum seal_state state, uint64_t begin_real_
 
 bool guest_may_rest(struct guest *guest)
 {
-	if (!guest->seal.is || guest->check_now || guest->changes_lost ||
-	    guest_whole_is_due(guest, guest->cycles + 1))
+	if (!guest->seal.is || guest->check_now || guest->changes_lost || guest_whole_is_due(guest))
 		return false;
 	/* That may find something. */
 	return !guest_text_part(guest) && guest->seal.is;
 }
 
-void guest_rest(struct guest *guest)
+void guest_rest(struct guest *guest, unsigned int looks)
 {
 	struct guest_seal *seal = &guest->seal;
 
-	seal->rested = true;
-	guest->soon_ns = 0;
-	guest->cycles++;
-	guest->judged++;
-	seal->looks++;
+	guest->cycles += looks;
+	guest->judged += looks;
+	seal->looks += looks;
+}
+
+bool guest_is_all_sealed(const struct guest *guest)
+{
+	const bool no_text = guest->policy.off[CHECK_TEXT];
+
+	if (guest->watch->realtime || guest->text.taking.bytes || (guest->text.text && !no_text))
+		return false;
+	if (!guest->kernel.symbols)
+		return true;
+	/* By its policy. */
+	if (!no_text || !guest->audits.prepared)
+		return false;
+	for (int i = 0; i < AUDITS; i++)
+		if (guest->audits.audit[i].ready)
+			return false;
+	return true;
+}
+
+unsigned int guest_may_be_left(const struct guest *guest)
+{
+	if (!guest->seal.is || guest->check_now || guest->soon_ns || guest->changes_lost ||
+	    !guest_is_all_sealed(guest) || guest_interval_ns(guest) != guest->watch->interval_ns)
+		return 0;
+	return guest_looks_left(guest);
 }

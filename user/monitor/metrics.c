@@ -29,6 +29,17 @@ void metrics_look(struct metrics *metrics, struct guest *guest)
 		guest->complete_ns = guest->looked_ns;
 }
 
+void metrics_rest(struct metrics *metrics, struct guest *guest, unsigned int looks,
+		  uint64_t looked_ns)
+{
+	metrics->looks += looks;
+	metrics->sealed += looks;
+	metrics->bucket[0] += looks;
+	guest->looked_ns = looked_ns;
+	if (guest->complete)
+		guest->complete_ns = looked_ns;
+}
+
 void metrics_label(FILE *out, const char *text)
 {
 	char clean[257];
@@ -110,6 +121,10 @@ static void render_losses(const struct health *health, const struct health_view 
 
 	if (view->host)
 		ka_host_counters(view->host, &counters);
+	head(out, "kvmbpf_sentry_seconds_total", "counter",
+	     "Processor time that the kernel took to look at seals by itself.");
+	fputs("kvmbpf_sentry_seconds_total ", out);
+	print_seconds(out, counters.sentry_ns);
 	single(out, "kvmbpf_ringbuf_lost_total", "counter",
 	       "Pushed changes that the ring buffer had no room for.", counters.ringbuf_lost);
 	single(out, "kvmbpf_writes_lost_total", "counter", "Tracked writes that were not judged.",

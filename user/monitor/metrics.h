@@ -19,6 +19,9 @@ struct metrics {
 
 /* A look at a guest has ended. */
 void metrics_look(struct metrics *metrics, struct guest *guest);
+/* So many that a sentry made, the last of them at this CLOCK_REALTIME. */
+void metrics_rest(struct metrics *metrics, struct guest *guest, unsigned int looks,
+		  uint64_t looked_ns);
 
 /* `vm_names`: with a series for each VM, under its name and id. */
 void metrics_render(const struct metrics *metrics, const struct health *health,

@@ -15,6 +15,7 @@
 #include "publish.h"
 #include "report.h"
 #include "schedule.h"
+#include "sentries.h"
 #include "sinks/sinks.h"
 #include "store.h"
 
@@ -39,6 +40,8 @@ static const uint64_t health_ns = 60 * NS_PER_S;
 static const uint64_t module_ns = 10 * NS_PER_S;
 /* What is done once a second waits this long for guests to be due, and is done along with them. */
 static const uint64_t tick_ns = NS_PER_S - NS_PER_S / 10, tick_late_ns = NS_PER_S / 5;
+/* What was pushed over a VM's budget is told of a moment later only. */
+static const uint64_t still_ns = 4 * NS_PER_S;
 /* What was pushed waits no longer than this for guests that take their time. */
 static const uint64_t dispatch_ns = 5 * NS_PER_MS;
 static const char pin_path[] = "/sys/fs/bpf/kvmbpf";
@@ -91,6 +94,7 @@ struct monitor {
 	sd_event_source *host_source, *writes_timer, *soon_timer;
 	const struct ka_symbols **symbols;
 	struct schedule schedule;
+	struct sentries sentries;
 	struct guest **guests;
 	struct ka_vm **vms; /* of a turn, and whether their seals are intact */
 	bool *intact;
@@ -100,8 +104,11 @@ struct monitor {
 	uint64_t pushes_lost;
 	uint64_t soon_ns; /* when soon_timer goes off; 0: it does not */
 	uint64_t ticked_ns, dispatched_ns, module_looked_ns;
+	uint64_t stirred_ns; /* when the host last told something */
 	uint64_t watchdog_us, watchdog_fed_us, once_end_ns;
+	bool told;     /* an event, since the last tick */
 	bool wrote;    /* writes may wait to be told */
+	bool lost;     /* pushes were, since share_lost() */
 	bool look_now; /* some guest has check_now */
 	bool stopping, told_first;
 	bool module_known; /* kvmbpf_helper was there at the start, or was told of since */
@@ -127,6 +134,7 @@ static int stream_write(void *ctx, const json_t *event, const char *line, size_t
 	struct monitor *monitor = ctx;
 
 	monitor->metrics.events[severity]++;
+	monitor->told = true;
 	return outputs_offer(monitor->outputs, event, line, len, severity);
 }
 
@@ -144,6 +152,7 @@ static struct health_view health_view(struct monitor *monitor)
 /* With what each check has seen until now. */
 static struct health_view settled_view(struct monitor *monitor)
 {
+	sentries_fold(&monitor->sentries);
 	for (size_t i = 0; i < monitor->count; i++)
 		guest_settle(monitor->guests[i]);
 	return health_view(monitor);
@@ -176,6 +185,8 @@ static void share_budget(struct monitor *monitor)
 
 static void guest_remove(struct monitor *monitor, struct guest *guest, const char *reason)
 {
+	sentries_fold(&monitor->sentries);
+	guest_settle(guest);
 	report_gone(guest, reason);
 	health_forget(&monitor->health, guest);
 	schedule_remove(&monitor->schedule, guest);
@@ -248,8 +259,17 @@ static bool all_seen_once(const struct monitor *monitor)
 	return monitor->count;
 }
 
+/* Guests whose whole looks come together can be left to a sentry between them. */
+static bool turn_is_whole(const struct turn *turn)
+{
+	for (size_t i = 0; i < turn->left; i++)
+		if (turn->guests[i]->next_ns <= turn->due_ns && guest_whole_is_due(turn->guests[i]))
+			return true;
+	return false;
+}
+
 /* The registers of all guests that are still to be looked at, and which of them are as they were. */
-static void turn_pull(struct monitor *monitor, const struct turn *turn)
+static void turn_pull(struct monitor *monitor, const struct turn *turn, bool whole)
 {
 	int r;
 
@@ -258,7 +278,10 @@ static void turn_pull(struct monitor *monitor, const struct turn *turn)
 	r = ka_registers_pull(monitor->host, monitor->vms, turn->left);
 	if (r < 0)
 		log_debug("registers of %zu VMs: %s", turn->left, strerror(-r));
-	ka_seals_check(monitor->host, monitor->vms, turn->left, monitor->intact);
+	if (whole)
+		memset(monitor->intact, false, turn->left * sizeof(*monitor->intact));
+	else
+		ka_seals_check(monitor->host, monitor->vms, turn->left, monitor->intact);
 }
 
 static void turn_prefetch(const struct monitor *monitor, const struct turn *turn)
@@ -274,10 +297,15 @@ static void turn_run(struct monitor *monitor, struct turn *turn)
 	uint64_t interval = monitor->watch.interval_ns, now = clock_mono(), behind;
 	enum seal_state seal;
 	struct guest *guest;
+	bool whole;
 
-	turn_pull(monitor, turn);
+	sentries_return(&monitor->sentries, turn);
+	whole = turn_is_whole(turn);
+	turn_pull(monitor, turn, whole);
 	while ((guest = schedule_guest(turn))) {
-		seal = monitor->intact[turn->left] ? SEAL_INTACT : SEAL_BROKEN;
+		seal = whole			     ? SEAL_UNKNOWN
+		       : monitor->intact[turn->left] ? SEAL_INTACT
+						     : SEAL_BROKEN;
 		turn_prefetch(monitor, turn);
 		if (guest->next_ns > turn->due_ns)
 			continue;
@@ -291,11 +319,13 @@ static void turn_run(struct monitor *monitor, struct turn *turn)
 		if (now - monitor->dispatched_ns < dispatch_ns)
 			continue;
 		dispatch(monitor);
-		turn_pull(monitor, turn);
+		turn_pull(monitor, turn, whole);
 	}
 	schedule_end(&monitor->schedule, turn, now);
 	if (monitor->look_now)
 		dispatch(monitor);
+	if (monitor->told_first)
+		sentries_leave(&monitor->sentries, turn);
 	if (!monitor->told_first && all_seen_once(monitor)) {
 		monitor->told_first = true;
 		tell_health(monitor, NULL);
@@ -321,13 +351,38 @@ static void take_turn(struct monitor *monitor)
 		tick(monitor, now);
 }
 
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* All that is left to do is what is done once a minute, and what others ask for. */
+static bool rests(const struct monitor *monitor)
+{
+	return sentries_have_all(&monitor->sentries) && !monitor->told && !monitor->wrote &&
+	       !monitor->options->once && clock_mono() - monitor->stirred_ns > still_ns &&
+	       outputs_empty(monitor->outputs);
+}
+
+/* Of what is done once a second. */
+static uint64_t tick_due(const struct monitor *monitor)
+{
+	uint64_t due = monitor->health.told_mono_ns + health_ns;
+
+	if (!rests(monitor))
+		return monitor->ticked_ns + tick_ns + tick_late_ns;
+	if (monitor->watchdog_us)
+		due = sooner(due, (monitor->watchdog_fed_us + monitor->watchdog_us / 2) * NS_PER_US);
+	if (monitor->publish)
+		due = sooner(due, publish_due(monitor->publish));
+	/* It is not made sooner. */
+	return due > monitor->ticked_ns + tick_ns ? due : monitor->ticked_ns + tick_ns;
+}
+
 /* When it is to be taken. */
 static uint64_t turn_ns(const struct monitor *monitor)
 {
-	uint64_t next = schedule_next(&monitor->schedule),
-		 latest = monitor->ticked_ns + tick_ns + tick_late_ns;
-
-	return next < latest ? next : latest;
+	return sooner(schedule_next(&monitor->schedule), tick_due(monitor));
 }
 
 static int guests_reserve(struct monitor *monitor)
@@ -349,6 +404,7 @@ static int guest_add(struct monitor *monitor, struct guest *guest)
 {
 	int r = guests_reserve(monitor);
 
+	sentries_return_all(&monitor->sentries);
 	if (!r)
 		r = schedule_add(&monitor->schedule, guest, clock_mono());
 	if (r < 0) {
@@ -473,6 +529,7 @@ static void on_lost(void *ctx, uint64_t key, uint64_t count)
 	struct monitor *monitor = ctx;
 	struct guest *guest = key ? guest_find(monitor, key) : NULL;
 
+	monitor->lost = true;
 	if (guest)
 		guest->changes_lost += count;
 	if (key)
@@ -554,8 +611,12 @@ static int on_writes_timer(sd_event_source *source, uint64_t usec, void *ctx)
 	return 0;
 }
 
+/* The next look at those that lost some is a whole one, and does not wait for a sentry's rounds. */
 static void share_lost(struct monitor *monitor)
 {
+	if (monitor->lost || monitor->pushes_lost)
+		sentries_return_all(&monitor->sentries);
+	monitor->lost = false;
 	if (!monitor->pushes_lost)
 		return;
 	for (size_t i = 0; i < monitor->count; i++)
@@ -594,6 +655,8 @@ static void dispatch_once(struct monitor *monitor,
 	if (r < 0)
 		log_debug("dispatch: %s", strerror(-r));
 	share_lost(monitor);
+	if (monitor->pending_count)
+		monitor->stirred_ns = clock_mono();
 	for (size_t i = 0; i < monitor->pending_count; i++) {
 		pending_run(monitor, &monitor->pending[i]);
 		monitor->look_now = true;
@@ -680,6 +743,7 @@ static void tick(struct monitor *monitor, uint64_t now)
 	struct health_view view = health_view(monitor);
 
 	monitor->ticked_ns = now;
+	monitor->told = false;
 	if (now - monitor->module_looked_ns >= module_ns) {
 		monitor->module_looked_ns = now;
 		module_notice(monitor);
@@ -738,6 +802,7 @@ static void options_apply(struct monitor *monitor, struct options *fresh)
 {
 	const struct config *before = monitor->options->config;
 
+	sentries_return_all(&monitor->sentries);
 	options_tell_late(monitor->options, fresh);
 	if (actions_missing(monitor->actions, fresh->config))
 		log_warning("configuration: new actions of policies are taken up at the next start "
@@ -1105,6 +1170,7 @@ static int loop_step(struct monitor *monitor)
 	uint64_t now = clock_mono(), due = turn_ns(monitor);
 	int r = sd_event_run(monitor->event, due > now ? (due - now) / NS_PER_US + 1 : 0);
 
+	sentries_wake(&monitor->sentries);
 	if (r >= 0 && !monitor->stopping && turn_ns(monitor) <= clock_mono())
 		take_turn(monitor);
 	return r;
@@ -1118,6 +1184,10 @@ static void loop_run(struct monitor *monitor)
 		clock_mono() + ONCE_CYCLES * monitor->watch.interval_ns + 5 * NS_PER_S;
 	monitor->ticked_ns = clock_mono();
 	schedule_init(&monitor->schedule, monitor->watch.interval_ns, monitor->ticked_ns);
+	monitor->sentries = (struct sentries){ .host = monitor->options->once ? NULL : monitor->host,
+					       .schedule = &monitor->schedule,
+					       .metrics = &monitor->metrics,
+					       .health = &monitor->health };
 	tell_health(monitor, "starting");
 	sd_notify(0, "READY=1\nSTATUS=Watching");
 	dispatch(monitor);
@@ -1133,6 +1203,7 @@ static void loop_run(struct monitor *monitor)
 static void monitor_deinit(struct monitor *monitor)
 {
 	publish_free(monitor->publish);
+	sentries_deinit(&monitor->sentries);
 	for (size_t i = 0; i < monitor->count; i++)
 		guest_free(monitor->guests[i]);
 	free(monitor->guests);

@@ -184,6 +184,22 @@ void outputs_tick(struct outputs *outputs)
 	work(outputs);
 }
 
+bool outputs_empty(const struct outputs *outputs)
+{
+	struct spool_counters counters;
+	struct spool_queue queue;
+
+	spool_counters(outputs->spool, &counters);
+	if (counters.error)
+		return false;
+	for (size_t i = 0; i < outputs->count; i++) {
+		spool_queue(outputs->spool, outputs->sinks[i]->bit, &queue);
+		if (queue.lines || outputs->sinks[i]->error[0])
+			return false;
+	}
+	return true;
+}
+
 void outputs_reopen(struct outputs *outputs)
 {
 	for (size_t i = 0; i < outputs->count; i++) {

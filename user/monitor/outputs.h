@@ -35,6 +35,8 @@ int outputs_offer(struct outputs *outputs, const json_t *event, const char *line
 		  enum severity severity);
 /* What timers are for: what is delivered is written down, and a full disk tried again. */
 void outputs_tick(struct outputs *outputs);
+/* Does nothing wait for a sink, and does none fail? */
+bool outputs_empty(const struct outputs *outputs);
 /* Opens files again after their rotation. */
 void outputs_reopen(struct outputs *outputs);
 /* Runs the event loop until all have what they can get, or this long; true if nothing is lost. */

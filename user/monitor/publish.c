@@ -176,6 +176,11 @@ void publish_tick(struct publish *publish)
 		textfile_write(publish->textfile, text, len);
 }
 
+uint64_t publish_due(const struct publish *publish)
+{
+	return publish->textfile ? publish->written_ns + TEXTFILE_S * NS_PER_S : UINT64_MAX;
+}
+
 void publish_free(struct publish *publish)
 {
 	if (!publish)

@@ -27,6 +27,8 @@ int publish_new(sd_event *event, const struct config *config, const struct publi
 bool publish_same(const struct config *a, const struct config *b);
 /* Once a second: the text file is written when it is due. */
 void publish_tick(struct publish *publish);
+/* When there is something to do again, CLOCK_MONOTONIC; UINT64_MAX: never. */
+uint64_t publish_due(const struct publish *publish);
 void publish_free(struct publish *publish);
 
 #endif

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "sentries.h"
+
+#include "clock.h"
+#include "log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+enum {
+	/* Fewer rounds are not worth the two calls that they cost. */
+	LEAST_ROUNDS = 4,
+	WAIT_MAX_TURNS = 64,
+};
+
+static struct sentry_post *post_of(struct sentries *sentries, const struct turn *turn)
+{
+	return &sentries->posts[turn - sentries->schedule->turns];
+}
+
+/* ---- what they have seen -------------------------------------------------------------------- */
+
+/* When it was on CLOCK_REALTIME. */
+static uint64_t real_of(uint64_t mono_ns)
+{
+	return clock_real() - (clock_mono() - mono_ns);
+}
+
+static void fold(struct sentries *sentries, const struct turn *turn, struct sentry_post *post)
+{
+	struct ka_sentry_state state;
+	uint64_t rounds, looked_ns;
+
+	if (!post->on)
+		return;
+	ka_sentry_read(post->sentry, &state);
+	rounds = state.rounds - post->told.rounds;
+	sentries->health->cycles_done += rounds * turn->count;
+	sentries->health->cycles_late += (state.late - post->told.late) * turn->count;
+	sentries->health->cycles_missed += (state.missed - post->told.missed) * turn->count;
+	post->told = state;
+	if (!rounds)
+		return;
+	looked_ns = real_of(state.round_ns);
+	for (size_t i = 0; i < turn->count; i++) {
+		guest_rest(turn->guests[i], (unsigned int)rounds);
+		metrics_rest(sentries->metrics, turn->guests[i], (unsigned int)rounds, looked_ns);
+	}
+}
+
+void sentries_fold(struct sentries *sentries)
+{
+	for (int i = 0; i < SCHEDULE_TURNS; i++)
+		fold(sentries, &sentries->schedule->turns[i], &sentries->posts[i]);
+}
+
+bool sentries_have_all(const struct sentries *sentries)
+{
+	for (int i = 0; i < SCHEDULE_TURNS; i++)
+		if (sentries->schedule->turns[i].count && !sentries->posts[i].on)
+			return false;
+	return true;
+}
+
+/* ---- leaving, and taking back --------------------------------------------------------------- */
+
+static void wait_longer(struct sentry_post *post)
+{
+	if (post->wait < WAIT_MAX_TURNS)
+		post->wait = post->wait * 2 + 1;
+	post->left = post->wait;
+}
+
+/* For how many turns from now on; 0: not at all. */
+static unsigned int may_be_left(const struct turn *turn)
+{
+	unsigned int rounds = UINT32_MAX;
+
+	if (turn->count > SCHEDULE_TURN_GUESTS)
+		return 0;
+	for (size_t i = 0; i < turn->count && rounds >= LEAST_ROUNDS; i++) {
+		unsigned int of_guest = guest_may_be_left(turn->guests[i]);
+
+		rounds = of_guest < rounds ? of_guest : rounds;
+	}
+	return turn->count && rounds >= LEAST_ROUNDS ? rounds : 0;
+}
+
+static int stand(struct sentries *sentries, struct sentry_post *post, const struct turn *turn,
+		 unsigned int rounds)
+{
+	int r = post->sentry ? 0 : ka_sentry_new(sentries->host, &post->sentry);
+
+	for (size_t i = 0; i < turn->count; i++)
+		sentries->vms[i] = turn->guests[i]->vm;
+	return r ? r
+		 : ka_sentry_stand(post->sentry, sentries->vms, turn->count, turn->due_ns,
+				   sentries->schedule->interval_ns, rounds);
+}
+
+void sentries_leave(struct sentries *sentries, struct turn *turn)
+{
+	struct sentry_post *post = post_of(sentries, turn);
+	unsigned int rounds;
+	int r;
+
+	if (!sentries->host)
+		return;
+	rounds = may_be_left(turn);
+	if (!rounds || (post->left && post->left--))
+		return;
+	r = stand(sentries, post, turn, rounds);
+	if (r == -EOPNOTSUPP)
+		sentries->host = NULL;
+	if (r) {
+		log_debug("%zu VMs are not left to the kernel: %s", turn->count, strerror(-r));
+		wait_longer(post);
+		return;
+	}
+	log_debug("%zu VMs are left to the kernel for %u looks", turn->count, rounds);
+	post->on = true;
+	post->first_ns = turn->due_ns;
+	post->told = (struct ka_sentry_state){ 0 };
+	turn->due_ns += rounds * sentries->schedule->interval_ns;
+}
+
+/* Rounds that the kernel should have made, and knows nothing of. */
+static uint64_t rounds_lacking(const struct sentries *sentries, const struct sentry_post *post)
+{
+	const uint64_t now = clock_mono(), made = post->told.rounds + post->told.missed + 1;
+	uint64_t due =
+		now < post->first_ns ? 0 : (now - post->first_ns) / sentries->schedule->interval_ns;
+
+	return due > made ? due - made : 0;
+}
+
+void sentries_return(struct sentries *sentries, const struct turn *turn)
+{
+	struct sentry_post *post = post_of(sentries, turn);
+
+	if (!post->on)
+		return;
+	ka_sentry_relieve(post->sentry);
+	fold(sentries, turn, post);
+	sentries->health->cycles_missed += rounds_lacking(sentries, post) * turn->count;
+	post->on = false;
+	log_debug("%zu VMs are looked at again, after %" PRIu64 " looks of the kernel", turn->count,
+		  post->told.rounds);
+	if (post->told.rounds < LEAST_ROUNDS)
+		wait_longer(post);
+	else
+		post->wait = 0;
+}
+
+/* Its times stay what they would be without a sentry: the last that has passed, or the next one. */
+static void turn_return(struct sentries *sentries, struct turn *turn, bool passed)
+{
+	const struct sentry_post *post = post_of(sentries, turn);
+	const uint64_t interval = sentries->schedule->interval_ns, first = post->first_ns;
+	const uint64_t now = clock_mono();
+
+	sentries_return(sentries, turn);
+	turn->due_ns =
+		now < first ? first : first + ((now - first) / interval + !passed) * interval;
+}
+
+void sentries_return_all(struct sentries *sentries)
+{
+	for (int i = 0; i < SCHEDULE_TURNS; i++)
+		if (sentries->posts[i].on)
+			turn_return(sentries, &sentries->schedule->turns[i], false);
+}
+
+void sentries_wake(struct sentries *sentries)
+{
+	struct ka_sentry_state state;
+
+	for (int i = 0; i < SCHEDULE_TURNS; i++) {
+		if (!sentries->posts[i].on)
+			continue;
+		ka_sentry_read(sentries->posts[i].sentry, &state);
+		if (!state.stands)
+			turn_return(sentries, &sentries->schedule->turns[i], state.broken);
+	}
+}
+
+void sentries_deinit(struct sentries *sentries)
+{
+	for (int i = 0; i < SCHEDULE_TURNS; i++)
+		ka_sentry_free(sentries->posts[i].sentry);
+	memset(sentries, 0, sizeof(*sentries));
+}
