@@ -19,6 +19,7 @@ static const struct {
 	{ "requests", bench_requests },
 	{ "latency", bench_latency },
 	{ "sinks", bench_sinks },
+	{ "sentry", bench_sentry },
 	{ "daemon", bench_daemon },
 };
 
