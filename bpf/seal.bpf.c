@@ -221,19 +221,22 @@ static __always_inline bool seal_intact(const struct kvmbpf_seal *seal, struct f
 	return true;
 }
 
+/* Global, so that the kernel verifies it by itself, once, and not in each loop that it is called in. */
+__noinline int is_intact(__u32 which, __u32 looker)
+{
+	const struct kvmbpf_seal *seal = bpf_map_lookup_elem(&seals, &which);
+	struct found *found = bpf_map_lookup_elem(&founds, &which);
+
+	return seal && found && seal_intact(seal, found, looker);
+}
+
 static long check_seal(__u32 index, void *ctx)
 {
 	struct kvmbpf_seal_check *check = bpf_map_lookup_elem(&checks, &index);
-	const struct kvmbpf_seal *seal;
-	struct found *found;
-	__u32 which;
 
 	if (!check)
 		return 1;
-	which = *(volatile __u32 *)&check->seal;
-	seal = bpf_map_lookup_elem(&seals, &which);
-	found = bpf_map_lookup_elem(&founds, &which);
-	check->intact = seal && found && seal_intact(seal, found, LOOKER_CALL);
+	check->intact = is_intact(*(volatile __u32 *)&check->seal, LOOKER_CALL);
 	return 0;
 }
 

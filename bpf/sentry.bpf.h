@@ -91,21 +91,21 @@ static __always_inline long check_vcpu(__u32 index, struct mustered *mustered,
 	__builtin_memset(&desk->now, 0, sizeof(desk->now));
 	if (vendor_watch(vendor, vcpu, false, &desk->now))
 		return 1;
-	state_fill(&desk->state, vcpu, mustered->kvm, vendor, KVMBPF_SOURCE_PULL, &desk->now);
+	state_fill_sealed(&desk->state, vcpu, vendor, &desk->now);
 	kvmbpf_seal_registers(&desk->state, &desk->registers);
 	mustered->same = hash((const __u64 *)&desk->registers,
 			      sizeof(desk->registers) / sizeof(__u64)) == part->expected;
 	return !mustered->same;
 }
 
-/* One after the other: with all of them at hand at once the compiler wants more stack than there is. */
-static __always_inline bool all_as_sealed(const struct kvmbpf_seal *seal, struct found *found,
+/* The vCPUs come last: that it is this VM still says that they were its own. */
+static __always_inline bool all_as_sealed(__u32 which, const struct kvmbpf_seal *seal,
 					  long (*check)(__u32, struct mustered *))
 {
 	struct mustered mustered = { .kvm = (struct kvm *)seal->kvm,
 				     .first = seal->first + seal->count };
 
-	if (!seal_intact(seal, found, LOOKER_TIMER))
+	if (!is_intact(which, LOOKER_TIMER))
 		return false;
 	if ((__u32)KERNEL_READ(mustered.kvm, online_vcpus.counter) != seal->vcpus)
 		return false;
@@ -126,7 +126,6 @@ static __always_inline long look_at_next(struct round *round,
 	__u64 *post;
 	__u32 at;
 	const struct kvmbpf_seal *seal;
-	struct found *found;
 
 	if (!sentry || sentry->at >= sentry->count || sentry->at >= KVMBPF_SENTRY_SEALS)
 		return 1;
@@ -136,8 +135,7 @@ static __always_inline long look_at_next(struct round *round,
 		return 1;
 	at = (__u32)*post;
 	seal = bpf_map_lookup_elem(&seals, &at);
-	found = bpf_map_lookup_elem(&founds, &at);
-	round->broken = !seal || !found || !all_as_sealed(seal, found, check);
+	round->broken = !seal || !all_as_sealed(at, seal, check);
 	if (round->broken)
 		return 1;
 	sentry->at++;

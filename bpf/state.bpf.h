@@ -81,6 +81,18 @@ static __always_inline void state_fill_common(struct kvmbpf_vcpu *state, struct 
 	state->time_ns = bpf_ktime_get_ns();
 }
 
+/* No more than what a seal holds; not of a VMCS. */
+static __always_inline void state_fill_sealed(struct kvmbpf_vcpu *state, struct kvm_vcpu *vcpu,
+					      enum kvmbpf_vendor vendor, const struct watched *now)
+{
+	state_fill_watched(state, now);
+	state_fill_debug(state, vcpu);
+	state->vcpu_id = KERNEL_READ(vcpu, vcpu_id);
+	state->cr3 = vendor == KVMBPF_VENDOR_SVM ? svm_cr3(vcpu, now) :
+		     vendor == KVMBPF_VENDOR_PVM ? now->cr3 :
+						   0;
+}
+
 /*
  * All but `seq` and `epoch`, which are those of a place in map vcpus. Whose it is comes last: if
  * another VM has taken the place of this one meanwhile, it says so.

@@ -70,6 +70,16 @@ static __always_inline int svm_watch(struct kvm_vcpu *vcpu, const struct control
 	return 0;
 }
 
+/* Without nested paging the VMCB has the root of KVM's shadow page tables. */
+static __always_inline __u64 svm_cr3(struct kvm_vcpu *vcpu, const struct watched *now)
+{
+	struct vmcb *vmcb = KERNEL_READ((struct vcpu_svm *)vcpu, vmcb);
+
+	return KERNEL_READ(vmcb, control.nested_ctl) & SVM_NESTED_CTL_NP ?
+		       KERNEL_READ(vmcb, save.cr3) :
+		       now->cr3;
+}
+
 static __always_inline void svm_fill_rest(struct kvm_vcpu *vcpu, const struct watched *now,
 					  struct kvmbpf_vcpu *state)
 {
@@ -78,10 +88,7 @@ static __always_inline void svm_fill_rest(struct kvm_vcpu *vcpu, const struct wa
 		struct svm_segment es, cs, ss, ds, fs, gs;
 	} segments = {};
 
-	if (KERNEL_READ(vmcb, control.nested_ctl) & SVM_NESTED_CTL_NP)
-		state->cr3 = KERNEL_READ(vmcb, save.cr3);
-	else
-		state->cr3 = now->cr3;
+	state->cr3 = svm_cr3(vcpu, now);
 	state->rflags = KERNEL_READ(vmcb, save.rflags);
 	state->cpl = KERNEL_READ(vmcb, save.cpl);
 	KERNEL_READ_ALL(segments, &vmcb->save.es);
