@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Sentries: that they go round, what they see, and that nothing is changed under them. */
 #define _GNU_SOURCE
+#include <bpf/bpf.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "sealed.h"
 
@@ -390,6 +393,58 @@ Test(sentry, is_relieved_in_the_middle_of_a_round)
 		if (i % 16 == 0)
 			assert_ok(seal());
 	}
+}
+
+/* The timer's program, by which the kernel would go on; told by a process that has a sentry. */
+static __u32 program_of_child(int fd)
+{
+	struct bpf_prog_info info = { 0 };
+	__u32 size = sizeof(info), id = 0;
+
+	cr_assert_eq(read(fd, &id, sizeof(id)), (ssize_t)sizeof(id), "it has no sentry");
+	fd = bpf_prog_get_fd_by_id(id);
+	cr_assert_geq(fd, 0);
+	assert_ok(bpf_obj_get_info_by_fd(fd, &info, &size));
+	close(fd);
+	cr_assert_eq(strncmp(info.name, "stand_", 6), 0, "%s", info.name);
+	return id;
+}
+
+static void child_run(int fd)
+{
+	struct bpf_prog_info info = { 0 };
+	__u32 size = sizeof(info);
+
+	open_guarded(&(struct tinyvm_options){ 0 });
+	assert_ok(bpf_obj_get_info_by_fd(t.host->seals->stand_fd, &info, &size));
+	cr_assert_eq(write(fd, &info.id, sizeof(info.id)), (ssize_t)sizeof(info.id));
+	pause();
+}
+
+Test(sentry, ends_with_its_process_however_that_ends)
+{
+	int pipes[2], fd = 0;
+	pid_t child;
+	__u32 id;
+
+	open_with_sentry(&(struct tinyvm_options){ 0 });
+	support_close();
+	assert_ok(pipe(pipes));
+	child = fork();
+	if (!child) {
+		child_run(pipes[1]);
+		_exit(0);
+	}
+	close(pipes[1]);
+	id = program_of_child(pipes[0]);
+	kill(child, SIGKILL);
+	cr_assert_eq(waitpid(child, NULL, 0), child);
+	for (int i = 0; i < 1000 && (fd = bpf_prog_get_fd_by_id(id)) >= 0; i++) {
+		close(fd);
+		wait_ms(10);
+	}
+	cr_assert_lt(fd, 0, "the timer's program is still there");
+	close(pipes[0]);
 }
 
 Test(sentry, is_done_without)
