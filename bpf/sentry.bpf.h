@@ -12,7 +12,7 @@
 #include "state.bpf.h"
 
 /* Timers run with nothing else of their CPU: a long round is made in parts, with pauses. */
-enum { PARTS_AT_ONCE = 512, PARTS_OF_A_VCPU = 4, PAUSE_NS = 100 * 1000, LATE_SHARE = 10 };
+enum { PARTS_AT_ONCE = 512, PAUSE_NS = 100 * 1000, LATE_SHARE = 10 };
 
 /* Both are mapped by user space. */
 struct {
@@ -139,7 +139,7 @@ static __always_inline long look_at_next(struct round *round,
 	if (round->broken)
 		return 1;
 	sentry->at++;
-	round->parts += seal->count + seal->vcpus * PARTS_OF_A_VCPU;
+	round->parts += seal->count + seal->vcpus * KVMBPF_SENTRY_VCPU;
 	return round->parts >= PARTS_AT_ONCE;
 }
 
@@ -183,7 +183,7 @@ static __always_inline int go_round(__u32 index, struct clock *clock,
 
 	if (!sentry)
 		return 0;
-	if (!sentry->at)
+	if (!sentry->at && !sentry->again)
 		round_begin(sentry, begin);
 	bpf_loop(KVMBPF_SENTRY_SEALS, look, &round, 0);
 	now = bpf_ktime_get_ns();

@@ -421,7 +421,7 @@ void ka_sentry_free(struct ka_sentry *sentry);
  * "intact". The first time that one is not, or that this cannot be told, and a moment later neither, the
  * sentry stops and ka_host_fd() becomes readable; ka_sentry_read() says so. After @rounds of them it stops,
  * too, and wakes nobody up; 0: it does not. Each round is made by a timer's interrupt on one of the host's
- * CPUs, that of the caller as a rule; it takes about a microsecond for each VM, and after some 512 parts of
+ * CPUs, that of the caller as a rule; it takes a microsecond or two for each VM, and after some 512 parts of
  * seals a pause is made.
  *
  * It is relieved by ka_sentry_relieve(); and by whatever changes one of these seals, before it does:

@@ -29,6 +29,7 @@ enum kvmbpf_limits {
 	KVMBPF_SENTRIES = 16,
 	KVMBPF_SENTRY_SEALS = 256,       /* that one looks at */
 	KVMBPF_SENTRY_PARTS = 1024,      /* of a seal that a sentry looks at */
+	KVMBPF_SENTRY_VCPU = 4,          /* parts that a vCPU counts as there */
 };
 
 enum kvmbpf_record_type {

@@ -16,7 +16,7 @@
 #include "seal.h"
 #include "vm.h"
 
-enum { PARTS_OF_A_VCPU = 4, POSTS = KVMBPF_SENTRIES * KVMBPF_SENTRY_SEALS };
+enum { POSTS = KVMBPF_SENTRIES * KVMBPF_SENTRY_SEALS };
 
 /* ---- begin and end -------------------------------------------------------------------------- */
 
@@ -114,7 +114,7 @@ static int post(const struct seals *seals, struct ka_vm *vm)
 		return -EOWNERDEAD;
 	if (!seal || vm->sentry || vm->vm->vcpu_count != seal->vcpu_count)
 		return -EAGAIN;
-	if (seal->count + seal->vcpu_count * PARTS_OF_A_VCPU > KVMBPF_SENTRY_PARTS)
+	if (seal->count + seal->vcpu_count * KVMBPF_SENTRY_VCPU > KVMBPF_SENTRY_PARTS)
 		return -E2BIG;
 	for (size_t i = 0; i < seal->vcpu_count; i++)
 		seals->parts[seal->first + seal->count + i] = (struct kvmbpf_seal_part){

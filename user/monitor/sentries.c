@@ -125,17 +125,7 @@ void sentries_leave(struct sentries *sentries, struct turn *turn)
 	turn->due_ns += rounds * sentries->schedule->interval_ns;
 }
 
-/* Rounds that the kernel should have made, and knows nothing of. */
-static uint64_t rounds_lacking(const struct sentries *sentries, const struct sentry_post *post)
-{
-	const uint64_t now = clock_mono(), made = post->told.rounds + post->told.missed + 1;
-	uint64_t due =
-		now < post->first_ns ? 0 : (now - post->first_ns) / sentries->schedule->interval_ns;
-
-	return due > made ? due - made : 0;
-}
-
-void sentries_return(struct sentries *sentries, const struct turn *turn)
+void sentries_return(struct sentries *sentries, struct turn *turn)
 {
 	struct sentry_post *post = post_of(sentries, turn);
 
@@ -143,8 +133,10 @@ void sentries_return(struct sentries *sentries, const struct turn *turn)
 		return;
 	ka_sentry_relieve(post->sentry);
 	fold(sentries, turn, post);
-	sentries->health->cycles_missed += rounds_lacking(sentries, post) * turn->count;
 	post->on = false;
+	/* The first that the kernel has not made: each is made once, or counted as late or missed. */
+	turn->due_ns = post->first_ns + (post->told.rounds + post->told.missed) *
+						sentries->schedule->interval_ns;
 	log_debug("%zu VMs are looked at again, after %" PRIu64 " looks of the kernel", turn->count,
 		  post->told.rounds);
 	if (post->told.rounds < LEAST_ROUNDS)
@@ -153,23 +145,10 @@ void sentries_return(struct sentries *sentries, const struct turn *turn)
 		post->wait = 0;
 }
 
-/* Its times stay what they would be without a sentry: the last that has passed, or the next one. */
-static void turn_return(struct sentries *sentries, struct turn *turn, bool passed)
-{
-	const struct sentry_post *post = post_of(sentries, turn);
-	const uint64_t interval = sentries->schedule->interval_ns, first = post->first_ns;
-	const uint64_t now = clock_mono();
-
-	sentries_return(sentries, turn);
-	turn->due_ns =
-		now < first ? first : first + ((now - first) / interval + !passed) * interval;
-}
-
 void sentries_return_all(struct sentries *sentries)
 {
 	for (int i = 0; i < SCHEDULE_TURNS; i++)
-		if (sentries->posts[i].on)
-			turn_return(sentries, &sentries->schedule->turns[i], false);
+		sentries_return(sentries, &sentries->schedule->turns[i]);
 }
 
 void sentries_wake(struct sentries *sentries)
@@ -181,7 +160,7 @@ void sentries_wake(struct sentries *sentries)
 			continue;
 		ka_sentry_read(sentries->posts[i].sentry, &state);
 		if (!state.stands)
-			turn_return(sentries, &sentries->schedule->turns[i], state.broken);
+			sentries_return(sentries, &sentries->schedule->turns[i]);
 	}
 }
 

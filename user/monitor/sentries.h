@@ -15,10 +15,9 @@ struct sentry_post {
 	struct ka_sentry *sentry; /* NULL: none was needed so far */
 	bool on;
 	uint64_t first_ns; /* when its first round was due */
-	struct ka_sentry_state
-		told; /* what of its rounds is counted among the looks of its guests */
-	unsigned int wait,
-		left; /* turns without it after it did not last; how many of them are left */
+	struct ka_sentry_state told; /* what of it is counted among the looks of its guests */
+	/* Turns without it after it did not last, and how many of them are left. */
+	unsigned int wait, left;
 };
 
 struct sentries {
@@ -30,15 +29,13 @@ struct sentries {
 	struct ka_vm *vms[SCHEDULE_TURN_GUESTS];
 };
 
-/* After a turn, which ended with schedule_end(): leaves its next ones to a sentry, if that can be.
- */
+/* After schedule_end() of a turn: leaves its next ones to a sentry, if that can be. */
 void sentries_leave(struct sentries *sentries, struct turn *turn);
-/* Before one: takes it back. */
-void sentries_return(struct sentries *sentries, const struct turn *turn);
-/* Takes all back: before guests come, or what they are looked at for changes. They are due when
- * they would be. */
+/* Takes it back: before it is taken. It is due when the kernel's next look would have been. */
+void sentries_return(struct sentries *sentries, struct turn *turn);
+/* Takes all back: before guests come, or what they are looked at for changes. */
 void sentries_return_all(struct sentries *sentries);
-/* Takes those back whose sentry stands no more. They are due now, if something was seen. */
+/* Takes those back whose sentry stands no more. */
 void sentries_wake(struct sentries *sentries);
 /* Counts what sentries have looked at: before somebody reads it, or a guest goes. */
 void sentries_fold(struct sentries *sentries);
